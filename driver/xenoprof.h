@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later WITH Linux-syscall-note */
+/*
+ * Control interface of xenoprof.ko: ioctls on /dev/xenoprof.
+ *
+ * One holder at a time has the device open (open(2) fails with EBUSY otherwise). The open file is
+ * the lease: when its last descriptor goes, profiling ends and everything is released.
+ *
+ * Order of calls in the initiator (the domain for which xenoprof_info.initiator is 1):
+ *	SET_DOMAINS, SET_COUNTERS, ARM, START, STOP, [START, STOP ...], DISARM, TOTALS
+ * and in a participant:
+ *	ARM, DISARM, TOTALS
+ * A participant arms after the initiator's SET_DOMAINS and before its START, and disarms after its
+ * STOP. SET_DOMAINS after DISARM begins the next session.
+ *
+ * Errors common to all: EINVAL for a call in the wrong state, a reserved field that is not zero or
+ * a value out of range; EPERM for an initiator's call elsewhere; EFAULT; ENOTTY. A call that fails
+ * leaves the state as it was unless said otherwise.
+ *
+ * Samples leave as tracepoint xenoprof:sample, see docs/driver.md.
+ */
+#ifndef XENOPROF_H
+#define XENOPROF_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define XENOPROF_DEVICE "/dev/xenoprof"
+
+#define XENOPROF_ABI 1
+#define XENOPROF_MAX_DOMAINS 25	/* active, and as many passive */
+#define XENOPROF_MAX_COUNTERS 8
+#define XENOPROF_MAX_VCPUS 128	/* per domain; a larger one is refused with E2BIG */
+#define XENOPROF_MAX_COUNT 0x7fffffff
+#define XENOPROF_DOMAIN_SELF 0x7ff0
+
+/* The modes of a sample, as the hypervisor numbers them. */
+#define XENOPROF_MODE_USER 0
+#define XENOPROF_MODE_KERNEL 1
+#define XENOPROF_MODE_HYPERVISOR 2
+
+struct xenoprof_info {
+	__u32 abi;		/* XENOPROF_ABI */
+	__u32 num_counters;	/* hardware counters that can be used, at most 8 */
+	__u32 initiator;	/* 1: this domain may run a session */
+	__u32 vcpus;		/* of this domain */
+	__u32 buffer_samples;	/* room per vCPU: what was granted once armed, the wish before */
+	__u32 reserved;
+	char cpu_type[64];	/* the hypervisor's name, e.g. "x86-64/family10"; ends with 0 */
+};
+
+/*
+ * Begins a session. The active list must hold the initiator itself (domain 0) and nobody twice, the
+ * passive list nobody twice and nobody active. Ends what an earlier session left behind.
+ *	EBUSY	armed
+ *	ESRCH	no such domain (nothing stays listed)
+ */
+struct xenoprof_domains {
+	__u32 num_active;
+	__u32 num_passive;
+	__u16 active[XENOPROF_MAX_DOMAINS];
+	__u16 passive[XENOPROF_MAX_DOMAINS];
+	__u32 passive_samples;	/* wished room per passive vCPU, 0: the largest; the first
+				 * session since the domain's creation decides */
+};
+
+struct xenoprof_counter {
+	__u32 event;		/* the CPU's event select code */
+	__u32 unit_mask;
+	__u64 count;		/* one sample each, 1 ... XENOPROF_MAX_COUNT */
+	__u8 user;		/* count in ring 3: user space AND the kernel of a PV domain */
+	__u8 kernel;		/* count in ring 0: under PV the hypervisor only */
+	__u8 hypervisor;	/* handed on; Xen 4.17 ignores it */
+	__u8 reserved[5];
+};
+
+/* After SET_DOMAINS; again is allowed until ARM. Counters from num on stay off. */
+struct xenoprof_counters {
+	__u32 num;		/* 1 ... xenoprof_info.num_counters */
+	__u32 pad;
+	struct xenoprof_counter counter[XENOPROF_MAX_COUNTERS];
+};
+
+/*
+ * Since the last ARM. domain and vcpu select; the rest is filled in. For a passive domain the base
+ * is the initiator's ARM. Readable from ARM on, until the next ARM (own) or SET_DOMAINS (passive).
+ * After STOP and DISARM, while broken is 0:
+ *	hypervisor + kernel + user == sum(emitted) + rejected
+ *	ESRCH	neither XENOPROF_DOMAIN_SELF nor a passive domain of this session
+ *	ERANGE	no such vcpu (vcpus counts from 0)
+ */
+struct xenoprof_totals {
+	__u16 domain;		/* in */
+	__u16 pad;
+	__u32 vcpu;		/* in */
+	__u32 vcpus;		/* buffers of that domain */
+	__u32 broken;		/* 1: the shared indices were corrupt; not drained any further */
+	__u64 hypervisor;	/* samples the hypervisor stored, by mode */
+	__u64 kernel;
+	__u64 user;
+	__u64 lost;		/* samples the hypervisor dropped because the buffer was full */
+	__u64 emitted[XENOPROF_MAX_COUNTERS];	/* tracepoints, by counter */
+	__u64 rejected;		/* entries with an impossible counter or mode */
+};
+
+#define XENOPROF_INFO _IOR('x', 0xd0, struct xenoprof_info)
+#define XENOPROF_SET_DOMAINS _IOW('x', 0xd1, struct xenoprof_domains)
+#define XENOPROF_SET_COUNTERS _IOW('x', 0xd2, struct xenoprof_counters)
+
+/*
+ * Maps the buffers and takes part.
+ *	EPERM	not on the initiator's active list (yet)
+ *	EBUSY	armed already; or a former holder died and the hypervisor still profiles this domain,
+ *		or another user of the CPU's counters (vPMU) has them
+ */
+#define XENOPROF_ARM _IO('x', 0xd3)
+
+/* Initiator, armed. EAGAIN: an active domain has not armed yet. EBUSY: started already. */
+#define XENOPROF_START _IO('x', 0xd4)
+#define XENOPROF_STOP _IO('x', 0xd5)
+
+/* Drains what is left and leaves. EBUSY: the session is still running (STOP comes first). */
+#define XENOPROF_DISARM _IO('x', 0xd6)
+
+#define XENOPROF_TOTALS _IOWR('x', 0xd7, struct xenoprof_totals)
+
+#endif
