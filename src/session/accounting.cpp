@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "session/accounting.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace xenoprof {
+namespace {
+
+// Divides `amount` in proportion to `weights`, in whole samples whose sum is `amount`.
+std::vector<std::uint64_t> divide(std::uint64_t amount, std::span<const std::uint64_t> weights) {
+  std::vector<std::uint64_t> parts(weights.size());
+  const auto sum = std::accumulate(weights.begin(), weights.end(), std::uint64_t{0});
+  std::uint64_t given = 0;
+  for (std::size_t i = 0; sum != 0 && i < weights.size(); ++i) {
+    parts[i] = static_cast<std::uint64_t>(static_cast<long double>(amount) *
+                                          static_cast<long double>(weights[i]) /
+                                          static_cast<long double>(sum));
+    parts[i] = std::min(parts[i], amount - given);
+    given += parts[i];
+  }
+  if (!parts.empty()) {
+    // What rounding left over goes to the heaviest.
+    const auto heaviest = std::ranges::max_element(weights) - weights.begin();
+    parts[static_cast<std::size_t>(heaviest)] += amount - given;
+  }
+  return parts;
+}
+
+std::uint64_t above(std::uint64_t value, std::uint64_t floor) {
+  return value > floor ? value - floor : 0;
+}
+
+}  // namespace
+
+DomainAccount account(std::span<const Event> events, std::span<const VcpuTotals> totals,
+                      std::span<const std::uint64_t> delivered, bool final) {
+  std::uint64_t stored = 0;
+  std::uint64_t dropped = 0;
+  std::vector<std::uint64_t> emitted(events.size());
+  for (const VcpuTotals& vcpu : totals) {
+    stored += vcpu.hypervisor + vcpu.kernel + vcpu.user;
+    dropped += vcpu.lost;
+    for (std::size_t i = 0; i < events.size() && i < kMaxCounters; ++i) {
+      emitted[i] += vcpu.emitted[i];
+    }
+  }
+  if (!final) {
+    // Samples may have arrived after the last totals did.
+    for (std::size_t i = 0; i < events.size() && i < delivered.size(); ++i) {
+      emitted[i] = std::max(emitted[i], delivered[i]);
+    }
+  }
+  const auto emitted_sum = std::accumulate(emitted.begin(), emitted.end(), std::uint64_t{0});
+  // Without the last word, what is still in the shared buffer counts as lost with the agent.
+  const std::uint64_t unread = above(stored, emitted_sum);
+  // Before anything was seen of any counter, all are equally likely.
+  std::vector<std::uint64_t> weights = emitted;
+  if (emitted_sum == 0) {
+    std::ranges::fill(weights, 1);
+  }
+  const auto dropped_by_event = divide(dropped, weights);
+  const auto unread_by_event = divide(unread, weights);
+
+  DomainAccount result;
+  result.complete = final;
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    EventAccount& one = result.events.emplace_back();
+    one.event = events[i];
+    one.delivered = i < delivered.size() ? delivered[i] : 0;
+    one.estimated = events.size() > 1 && dropped + unread != 0;
+    const auto lose = [&](const char* cause, std::uint64_t samples) {
+      if (samples != 0) {
+        one.lost[cause] += samples;
+        result.lost[cause] += samples;
+      }
+    };
+    lose(kLostInHypervisor, dropped_by_event[i]);
+    lose(final ? kLostInDriver : kLostWithAgent, unread_by_event[i]);
+    lose(final ? kLostInPerf : kLostWithAgent, above(emitted[i], one.delivered));
+    one.taken = one.delivered;
+    for (const auto& [cause, samples] : one.lost) {
+      one.taken += samples;
+    }
+    result.taken += one.taken;
+    result.delivered += one.delivered;
+  }
+  return result;
+}
+
+}  // namespace xenoprof

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "session/channel.h"
+
+#include <google/protobuf/message_lite.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+namespace xenoprof {
+namespace {
+
+class Socket final : public Channel {
+ public:
+  explicit Socket(int fd) : fd_(fd) {}
+  Socket(const Socket&) = delete;
+  Socket& operator=(const Socket&) = delete;
+  ~Socket() override { ::close(fd_); }
+
+  Result<std::size_t> read_some(std::span<char> to) override {
+    const ssize_t size = ::recv(fd_, to.data(), to.size(), MSG_DONTWAIT);
+    if (size == 0) {
+      return fail("the peer closed the connection");
+    }
+    return moved(size);
+  }
+
+  Result<std::size_t> write_some(std::span<const char> from) override {
+    return moved(::send(fd_, from.data(), from.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
+  }
+
+  int fd() const override { return fd_; }
+
+ private:
+  static Result<std::size_t> moved(ssize_t size) {
+    if (size >= 0) {
+      return static_cast<std::size_t>(size);
+    }
+    if (errno == EAGAIN || errno == EINTR) {
+      return 0;
+    }
+    return fail("the connection broke: {}", std::strerror(errno));
+  }
+
+  int fd_;
+};
+
+constexpr std::size_t kLengthSize = 4;
+
+std::uint32_t read_length(const char* bytes) {
+  std::uint32_t length = 0;
+  for (std::size_t i = 0; i < kLengthSize; ++i) {
+    length |= static_cast<std::uint32_t>(static_cast<unsigned char>(bytes[i])) << (8 * i);
+  }
+  return length;
+}
+
+}  // namespace
+
+Result<std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>>> local_channel() {
+  std::array<int, 2> fds{};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()) != 0) {
+    return fail("no socket pair: {}", std::strerror(errno));
+  }
+  return std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>>(
+      std::make_unique<Socket>(fds[0]), std::make_unique<Socket>(fds[1]));
+}
+
+Connection::Connection(std::unique_ptr<Channel> channel, std::size_t largest_message)
+    : channel_(std::move(channel)), largest_message_(largest_message) {}
+
+Result<void> Connection::send(const google::protobuf::MessageLite& message, Clock::duration limit) {
+  std::string bytes(kLengthSize, '\0');
+  if (!message.AppendToString(&bytes)) {
+    return fail("a message could not be encoded");
+  }
+  const std::size_t length = bytes.size() - kLengthSize;
+  for (std::size_t i = 0; i < kLengthSize; ++i) {
+    bytes[i] = static_cast<char>(length >> (8 * i) & 0xff);
+  }
+  const auto deadline = Clock::now() + limit;
+  std::span<const char> left = bytes;
+  for (;;) {
+    const auto written = channel_->write_some(left);
+    if (!written) {
+      return std::unexpected(written.error());
+    }
+    left = left.subspan(*written);
+    if (left.empty()) {
+      return {};
+    }
+    if (Clock::now() >= deadline) {
+      return fail("the peer takes no messages");
+    }
+    // A short sleep rather than a wait on fd(): for a socket that one tells of data to read only.
+    if (*written == 0) {
+      ::usleep(1000);
+    }
+  }
+}
+
+Result<std::optional<std::string>> Connection::receive() {
+  std::array<char, 65536> chunk;
+  for (;;) {
+    if (received_.size() >= kLengthSize) {
+      const std::size_t length = read_length(received_.data());
+      if (length > largest_message_) {
+        return fail("the peer sent a message of {} bytes, more than the {} that can be one", length,
+                    largest_message_);
+      }
+      if (received_.size() >= kLengthSize + length) {
+        std::string message = received_.substr(kLengthSize, length);
+        received_.erase(0, kLengthSize + length);
+        return message;
+      }
+    }
+    const auto size = channel_->read_some(chunk);
+    if (!size) {
+      return std::unexpected(size.error());
+    }
+    if (*size == 0) {
+      return std::nullopt;
+    }
+    received_.append(chunk.data(), *size);
+  }
+}
+
+void Connection::wait(Clock::duration limit) {
+  const auto milliseconds =
+      std::max(std::chrono::duration_cast<std::chrono::milliseconds>(limit).count(),
+               std::chrono::milliseconds::rep{0});
+  pollfd wanted{.fd = channel_->fd(), .events = POLLIN, .revents = 0};
+  if (::poll(&wanted, 1, static_cast<int>(milliseconds)) > 0) {
+    channel_->acknowledge();
+  }
+}
+
+}  // namespace xenoprof

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "session/accounting.h"
+
+#include <gtest/gtest.h>
+
+namespace xenoprof {
+namespace {
+
+const std::vector<Event> kOne = {{"instructions", 100000}};
+const std::vector<Event> kTwo = {{"instructions", 100000}, {"cycles", 200000}};
+
+std::uint64_t taken(std::span<const VcpuTotals> totals) {
+  std::uint64_t sum = 0;
+  for (const VcpuTotals& vcpu : totals) {
+    sum += vcpu.taken();
+  }
+  return sum;
+}
+
+TEST(Account, WithoutLossTakenIsDelivered) {
+  const VcpuTotals vcpu{.hypervisor = 10, .kernel = 20, .user = 30, .emitted = {60}};
+  const auto result = account(kOne, std::array{vcpu}, std::array{std::uint64_t{60}}, true);
+  EXPECT_EQ(result.taken, 60u);
+  EXPECT_EQ(result.delivered, 60u);
+  EXPECT_TRUE(result.lost.empty());
+  EXPECT_FALSE(result.events[0].estimated);
+}
+
+TEST(Account, EveryLossHasItsCause) {
+  const std::array totals{
+      VcpuTotals{.hypervisor = 10, .kernel = 20, .user = 30, .lost = 7, .emitted = {55}},
+      VcpuTotals{.vcpu = 1, .user = 40, .lost = 1, .emitted = {40}}};
+  const auto result = account(kOne, totals, std::array{std::uint64_t{92}}, true);
+  EXPECT_EQ(result.taken, taken(totals));
+  EXPECT_EQ(result.lost, (Losses{{kLostInHypervisor, 8}, {kLostInDriver, 5}, {kLostInPerf, 3}}));
+  EXPECT_EQ(result.events[0].taken, 108u);
+}
+
+TEST(Account, DividedLossesSumUpExactlyAndAreMarked) {
+  for (std::uint64_t lost : {1, 2, 7, 100, 101}) {
+    const VcpuTotals vcpu{.kernel = 500, .lost = lost, .emitted = {333, 167}};
+    const auto result = account(kTwo, std::array{vcpu}, vcpu.emitted, true);
+    EXPECT_EQ(result.taken, vcpu.taken());
+    EXPECT_EQ(result.events[0].taken + result.events[1].taken, vcpu.taken());
+    EXPECT_EQ(result.lost.at(kLostInHypervisor), lost);
+    EXPECT_TRUE(result.events[0].estimated);
+  }
+}
+
+TEST(Account, LossWithoutAnySampleIsStillCounted) {
+  const VcpuTotals vcpu{.lost = 9};
+  const auto result = account(kTwo, std::array{vcpu}, std::array{std::uint64_t{0}}, true);
+  EXPECT_EQ(result.taken, 9u);
+}
+
+TEST(Account, WithoutTheLastWordTheRestIsLostWithTheAgent) {
+  const VcpuTotals vcpu{.user = 50, .lost = 2, .emitted = {45}};
+  const auto result = account(kOne, std::array{vcpu}, std::array{std::uint64_t{40}}, false);
+  EXPECT_FALSE(result.complete);
+  EXPECT_EQ(result.taken, 52u);
+  EXPECT_EQ(result.lost, (Losses{{kLostInHypervisor, 2}, {kLostWithAgent, 10}}));
+  // Records can be ahead of the last totals that were reported.
+  EXPECT_EQ(account(kOne, std::array{vcpu}, std::array{std::uint64_t{48}}, false).taken, 52u);
+}
+
+}  // namespace
+}  // namespace xenoprof
