@@ -90,6 +90,9 @@ class Profile {
 
   void set_symbol(LocationId location, StringId symbol) { locations_[location].symbol = symbol; }
 
+  // As with a symbol, the image is still found again by what it was added with.
+  void set_build_id(ImageId image, StringId build_id) { images_[image].build_id = build_id; }
+
   // Adds all of `other`, whose samples become those of `domain` (empty: they keep their own).
   // Events are matched by name and count; one that this profile lacks is appended.
   void merge(const Profile& other, std::string_view domain);

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A profile as a pprof file: gzip around a perftools.profiles.Profile message. It is both the file
+// on disk and what an agent sends, so the reader trusts nothing it reads.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "model/profile.h"
+#include "model/result.h"
+
+namespace xenoprof::pprof {
+
+// What a reader accepts. Memory in use stays below about 16 times `bytes` and 1 KiB times `items`.
+struct Limits {
+  std::size_t bytes = 0;  // of the message, decompressed
+  std::size_t items = 0;  // of samples, locations, functions, mappings and strings, each
+};
+inline constexpr Limits kWireLimits{.bytes = std::size_t{64} << 20, .items = std::size_t{1} << 20};
+inline constexpr Limits kFileLimits{.bytes = std::size_t{1} << 30, .items = std::size_t{1} << 24};
+
+// Equal profiles give equal bytes.
+std::string encode(const Profile& profile);
+Result<Profile> decode(std::string_view bytes, const Limits& limits = kWireLimits);
+
+// The file appears whole or not at all.
+Result<void> write(const Profile& profile, const std::filesystem::path& path);
+Result<Profile> read(const std::filesystem::path& path);
+
+}  // namespace xenoprof::pprof

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// session.json: who was recorded, when, and what was lost. It stands beside profile.pb.gz.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/result.h"
+
+namespace xenoprof {
+
+inline constexpr char kSessionFile[] = "session.json";
+inline constexpr char kProfileFile[] = "profile.pb.gz";
+
+// taken = delivered + all of lost.
+struct EventTotals {
+  std::string name;
+  std::uint64_t count = 0;  // one sample each `count` events
+  std::uint64_t taken = 0;
+  std::uint64_t delivered = 0;
+  // By cause: hypervisor-buffer, driver, perf-buffer, transport, agent.
+  std::map<std::string, std::uint64_t> lost;
+};
+
+struct DomainTotals {
+  std::string name;
+  std::uint32_t id = 0;
+  std::string role;  // initiator, active or passive
+  std::vector<EventTotals> events;
+};
+
+struct SessionRecord {
+  std::string started;  // ISO 8601 with offset; empty when not known
+  double seconds = 0;   // of recording
+  std::string machine;  // what ran below: "Xen 4.17, AuthenticAMD family 10h"; may be empty
+  std::string command;  // the command that was recorded, if one was given
+  std::vector<std::string> notes;  // what went wrong without ending the session, a sentence each
+  std::vector<DomainTotals> domains;
+};
+
+std::string to_json(const SessionRecord& session);
+Result<SessionRecord> session_from_json(std::string_view text);
+
+Result<SessionRecord> read_session(const std::filesystem::path& path);
+
+}  // namespace xenoprof

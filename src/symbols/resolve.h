@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Names for a profile's locations, taken where the files are: inside the domain that ran them.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/profile.h"
+#include "symbols/symbol_table.h"
+
+namespace xenoprof {
+
+// An empty path: this kind of symbol is not looked up.
+struct SymbolSources {
+  // Of the kernel that ran: kallsyms or System.map. A passive domain's is a copy.
+  std::filesystem::path kallsyms = "/proc/kallsyms";
+  std::filesystem::path xensyms = "/proc/xen/xensyms";
+  // The samples are of the domain we run in: its files are ours to read, and its kernel's
+  // build-ids.
+  bool own_files = true;
+};
+
+// Sets the symbol of every location that has none and the build-id of every image that has none.
+// Returns a sentence for each source that was needed and could not be used; the profile is good
+// either way, with fewer names.
+std::vector<std::string> resolve(Profile& profile, const SymbolSources& sources = {});
+
+// The symbols of `table` that the locations of `image` fall into, each once, by address.
+std::vector<Symbol> sampled_symbols(const Profile& profile, std::string_view image,
+                                    const SymbolTable& table);
+
+}  // namespace xenoprof
