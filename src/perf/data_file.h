@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// perf.data, the file (tools/perf/Documentation/perf.data-file-format.txt of Linux): what stock
+// perf reads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/result.h"
+#include "perf/records.h"
+
+namespace xenoprof::perf {
+
+// An open file; closed with its owner.
+class File {
+ public:
+  explicit File(int descriptor = -1) : descriptor_(descriptor) {}
+  File(File&& other) noexcept;
+  File& operator=(File&& other) noexcept;
+  ~File();
+  int descriptor() const { return descriptor_; }
+
+ private:
+  int descriptor_;
+};
+
+struct BuildId {
+  std::string path;
+  std::vector<std::byte> id;  // at most 20 bytes
+  bool kernel = false;        // "[kernel.kallsyms]", modules
+};
+
+// Whom the file tells of. Empty fields are left out.
+struct Features {
+  std::string hostname;
+  std::string os_release;
+  std::string architecture;
+  std::vector<std::string> command_line;
+  std::uint32_t cpus = 0;
+  std::vector<BuildId> build_ids;
+};
+
+// Those of this system and program.
+Features local_features();
+
+class DataWriter {
+ public:
+  static Result<DataWriter> create(const std::filesystem::path& path, const Layout& layout);
+
+  // Whole records, one or many. They reach the file in blocks; a file that is never finished can
+  // be read up to the last flush().
+  Result<void> write(Bytes records);
+  Result<void> flush();
+  // Writes what is left and the features; the last call.
+  Result<void> finish(const Features& features);
+
+  std::uint64_t data_bytes() const { return data_bytes_ + buffer_.size(); }
+
+ private:
+  DataWriter(std::filesystem::path path, File file, const Layout& layout);
+
+  std::filesystem::path path_;
+  File file_;
+  Layout layout_;
+  std::uint64_t data_offset_ = 0;
+  std::uint64_t data_bytes_ = 0;
+  std::vector<std::byte> buffer_;
+};
+
+// Adds whole records to a file of DataWriter, finished or not.
+Result<void> append(const std::filesystem::path& path, Bytes records);
+
+// Reads what DataWriter writes; another perf.data is refused with a sentence. Whatever the file
+// holds, memory stays within a few times 64 KiB plus the attributes.
+class DataReader {
+ public:
+  static Result<DataReader> open(const std::filesystem::path& path);
+
+  const Layout& layout() const { return layout_; }
+  // The next record, nothing at the end. Its views live until the next call.
+  Result<std::optional<Record>> next();
+  // The bytes of the record that next() gave.
+  Bytes bytes() const { return record_; }
+
+  // At the end: the file stopped within a record, or before what its header promises.
+  bool truncated() const { return truncated_; }
+  // Records of types that we do not know.
+  std::uint64_t unknown() const { return unknown_; }
+
+ private:
+  DataReader(std::filesystem::path path, File file, Layout layout, RecordParser parser,
+             std::uint64_t offset, std::uint64_t end, bool truncated);
+  Result<bool> fill(std::size_t size);
+
+  std::filesystem::path path_;
+  File file_;
+  Layout layout_;
+  RecordParser parser_;
+  std::uint64_t offset_;  // in the file, of the first byte not in buffer_
+  std::uint64_t end_;
+  std::vector<std::byte> buffer_;
+  std::size_t position_ = 0;  // in buffer_
+  Bytes record_;
+  bool truncated_;
+  std::uint64_t unknown_ = 0;
+};
+
+}  // namespace xenoprof::perf

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// From records to a profile: whose sample it is, and which image its addresses lie in.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "model/profile.h"
+#include "perf/records.h"
+
+namespace xenoprof::perf {
+
+// Feed records in the order in which they were recorded. The profile can be looked at, and its
+// symbols set, at any time in between.
+//
+// A sample's process is the name of its thread at that moment, as in perf's `comm`; the idle
+// threads (pid 0) are "swapper".
+// A stack begins with the sampled PC. The addresses after it are those of the call: the return
+// address less one, so that whoever resolves an address need not know its place in the stack. Where
+// the stack passes from kernel to user space stands the interrupted PC, as it is.
+class Interpreter {
+ public:
+  enum class Kind {
+    kOwn,      // of a domain that recorded itself
+    kPassive,  // samples from outside: only the kernel's addresses mean something
+  };
+
+  explicit Interpreter(const Layout& layout, Kind kind = Kind::kOwn);
+  Interpreter(Interpreter&&) noexcept;
+  Interpreter& operator=(Interpreter&&) noexcept;
+  ~Interpreter();
+
+  void add(const Record& record);
+
+  Profile& profile() { return profile_; }
+  const Profile& profile() const { return profile_; }
+
+  // Sums of the PERF_RECORD_LOST seen: of samples, and of mappings and names.
+  std::uint64_t lost_samples() const { return lost_samples_; }
+  std::uint64_t lost_sideband() const { return lost_sideband_; }
+  // Mappings not kept, because hostile records asked for more than any system has.
+  std::uint64_t refused_mappings() const { return refused_mappings_; }
+
+ private:
+  struct Mapping {
+    std::uint64_t end = 0;
+    std::uint64_t page_offset = 0;
+    ImageId image = 0;
+    bool file = false;  // addresses are file offsets
+  };
+  using Mappings = std::map<std::uint64_t, Mapping>;  // by start; they never overlap
+
+  void on(const SampleRecord& sample);
+  void on(const MmapRecord& mmap);
+  void on(const CommRecord& comm);
+  void on(const ForkRecord& fork);
+  void on(const LostRecord& lost);
+
+  void map(Mappings& mappings, std::uint64_t start, const Mapping& mapping);
+  LocationId kernel_location(std::uint64_t pc);
+  LocationId user_location(const Mappings* mappings, std::uint64_t pc);
+
+  Kind kind_;
+  Profile profile_;
+  ImageId kernel_image_;
+  ImageId unknown_image_;
+  ImageId xen_image_;
+  Mappings kernel_;
+  // By pid; shared between parent and child until one of them maps something.
+  std::unordered_map<std::int32_t, std::shared_ptr<Mappings>> processes_;
+  std::unordered_map<std::int32_t, StringId> names_;  // by tid
+  std::size_t num_mappings_ = 0;
+  SampleKey key_;
+  std::uint64_t lost_samples_ = 0;
+  std::uint64_t lost_sideband_ = 0;
+  std::uint64_t refused_mappings_ = 0;
+};
+
+}  // namespace xenoprof::perf

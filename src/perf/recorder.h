@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Records this system with perf_event_open: who ran with which mappings, and the samples that
+// xenoprof.ko hands out as a tracepoint.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "model/result.h"
+#include "perf/records.h"
+
+namespace xenoprof::perf {
+
+// The tracepoint's `domain` of a sample that is this system's own (DOMID_SELF in Xen). Any other
+// value is the number of a passive domain.
+inline constexpr std::uint16_t kOwnDomain = 0x7ff0;
+
+// Takes one record; called in time order. Records of passive domains are samples only, with pid and
+// tid 0; they belong into a file per domain (see passive_head()).
+using Sink = std::function<void(std::uint16_t domain, Bytes record)>;
+
+struct RecorderOptions {
+  Layout layout;  // events[i] is what hardware counter i counts
+  // Per CPU, rounded up to a power of two pages. Mappings and names have rings of their own, so
+  // that no flood of samples can lose them.
+  std::size_t sample_ring_bytes = std::size_t{2} << 20;
+  std::size_t sideband_ring_bytes = std::size_t{512} << 10;
+  std::string tracepoint = "xenoprof:sample";
+};
+
+// Since start(), up to the last drain.
+struct RecorderLosses {
+  std::uint64_t samples = 0;   // the ring was full: larger rings or a larger count help
+  std::uint64_t sideband = 0;  // mappings or names: samples of new processes may lack their image
+  std::uint64_t foreign = 0;   // samples of a counter that no event of the layout uses
+};
+
+class Recorder {
+ public:
+  // Opens everything on every online CPU; nothing is recorded yet.
+  static Result<Recorder> open(const RecorderOptions& options);
+  Recorder(Recorder&&) noexcept;
+  Recorder& operator=(Recorder&&) noexcept;
+  ~Recorder();
+
+  // Begins recording, and hands out what exists already: kernel, modules, processes, mappings.
+  Result<void> start(const Sink& sink);
+
+  // Sleeps until a ring is half full or the time is over.
+  Result<void> wait(std::chrono::milliseconds limit);
+  // For an event loop of one's own: readable when drain() is due. Drain every second or so all the
+  // same.
+  std::span<const int> descriptors() const;
+
+  // Empties the rings and hands out what is old enough to be in order for sure: everything up to
+  // the previous drain.
+  Result<void> drain(const Sink& sink);
+
+  // Ends recording and hands out all the rest.
+  Result<void> stop(const Sink& sink);
+
+  RecorderLosses losses() const;
+
+ private:
+  class Impl;
+  explicit Recorder(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace xenoprof::perf
