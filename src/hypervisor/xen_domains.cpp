@@ -67,4 +67,30 @@ Result<std::vector<XenDomain>> list_xen_domains() {
   return domains;
 }
 
+void DomainWatch::Close::operator()(xs_handle* store) const {
+  xs_close(store);
+}
+
+DomainWatch DomainWatch::open() {
+  DomainWatch watch;
+  watch.store_.reset(xs_open(0));
+  if (watch.store_ && !xs_watch(watch.store_.get(), "@releaseDomain", "ended")) {
+    watch.store_.reset();
+  }
+  return watch;
+}
+
+bool DomainWatch::domain_ended() {
+  bool ended = false;
+  while (store_) {
+    const std::unique_ptr<char*, decltype(&std::free)> event(xs_check_watch(store_.get()),
+                                                             &std::free);
+    if (!event) {
+      break;
+    }
+    ended = true;
+  }
+  return ended;
+}
+
 }  // namespace xenoprof

@@ -3,10 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "model/result.h"
+
+struct xs_handle;
 
 namespace xenoprof {
 
@@ -24,5 +27,20 @@ struct XenDomain {
 
 // All running domains, dom0 (which is called that) first. Only for dom0.
 Result<std::vector<XenDomain>> list_xen_domains();
+
+// Tells that a domain has ended, without asking xenstore again and again.
+class DomainWatch {
+ public:
+  // Without xenstore the watch never tells anything.
+  static DomainWatch open();
+  // True once for each time that some domain ended since the last call.
+  bool domain_ended();
+
+ private:
+  struct Close {
+    void operator()(xs_handle* store) const;
+  };
+  std::unique_ptr<xs_handle, Close> store_;
+};
 
 }  // namespace xenoprof

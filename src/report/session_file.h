@@ -22,8 +22,11 @@ struct EventTotals {
   std::uint64_t count = 0;  // one sample each `count` events
   std::uint64_t taken = 0;
   std::uint64_t delivered = 0;
-  // By cause: hypervisor-buffer, driver, perf-buffer, transport, agent.
+  // By cause: hypervisor-buffer, driver, perf-buffer, agent.
   std::map<std::string, std::uint64_t> lost;
+  // The hypervisor counts what it drops by buffer, not by counter. With several counters those
+  // losses, and with them `taken`, are divided in proportion; the domain's sums stay exact.
+  bool estimated = false;
 };
 
 struct DomainTotals {
@@ -31,6 +34,9 @@ struct DomainTotals {
   std::uint32_t id = 0;
   std::string role;  // initiator, active or passive
   std::vector<EventTotals> events;
+  // False when the last word of the hypervisor's counts is missing: `taken` is then what is known
+  // to have been taken at least.
+  bool whole = true;
 };
 
 struct SessionRecord {
@@ -45,6 +51,7 @@ struct SessionRecord {
 std::string to_json(const SessionRecord& session);
 Result<SessionRecord> session_from_json(std::string_view text);
 
+Result<void> write_session(const SessionRecord& session, const std::filesystem::path& path);
 Result<SessionRecord> read_session(const std::filesystem::path& path);
 
 }  // namespace xenoprof

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <vector>
 
 namespace xenoprof {
 namespace {
@@ -33,8 +34,8 @@ std::uint64_t above(std::uint64_t value, std::uint64_t floor) {
 
 }  // namespace
 
-DomainAccount account(std::span<const Event> events, std::span<const VcpuTotals> totals,
-                      std::span<const std::uint64_t> delivered, bool final) {
+DomainTotals account(std::span<const Event> events, std::span<const VcpuTotals> totals,
+                     std::span<const std::uint64_t> delivered, bool final) {
   std::uint64_t stored = 0;
   std::uint64_t dropped = 0;
   std::vector<std::uint64_t> emitted(events.size());
@@ -62,17 +63,17 @@ DomainAccount account(std::span<const Event> events, std::span<const VcpuTotals>
   const auto dropped_by_event = divide(dropped, weights);
   const auto unread_by_event = divide(unread, weights);
 
-  DomainAccount result;
-  result.complete = final;
+  DomainTotals result;
+  result.whole = final;
   for (std::size_t i = 0; i < events.size(); ++i) {
-    EventAccount& one = result.events.emplace_back();
-    one.event = events[i];
+    EventTotals& one = result.events.emplace_back();
+    one.name = events[i].name;
+    one.count = events[i].count;
     one.delivered = i < delivered.size() ? delivered[i] : 0;
     one.estimated = events.size() > 1 && dropped + unread != 0;
     const auto lose = [&](const char* cause, std::uint64_t samples) {
       if (samples != 0) {
         one.lost[cause] += samples;
-        result.lost[cause] += samples;
       }
     };
     lose(kLostInHypervisor, dropped_by_event[i]);
@@ -82,8 +83,6 @@ DomainAccount account(std::span<const Event> events, std::span<const VcpuTotals>
     for (const auto& [cause, samples] : one.lost) {
       one.taken += samples;
     }
-    result.taken += one.taken;
-    result.delivered += one.delivered;
   }
   return result;
 }

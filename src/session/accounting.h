@@ -3,13 +3,11 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <span>
-#include <string>
-#include <vector>
 
 #include "hypervisor/xenoprof_device.h"
 #include "model/event.h"
+#include "report/session_file.h"
 
 namespace xenoprof {
 
@@ -23,30 +21,9 @@ inline constexpr char kLostInPerf[] = "perf-buffer";
 // The agent ended before it had handed everything on.
 inline constexpr char kLostWithAgent[] = "agent";
 
-using Losses = std::map<std::string, std::uint64_t>;
-
-struct EventAccount {
-  Event event;
-  std::uint64_t taken = 0;
-  std::uint64_t delivered = 0;
-  Losses lost;
-  // The hypervisor counts what it drops by buffer, not by counter. With several counters those
-  // losses (and with them `taken`) are divided in proportion; the domain's sums stay exact.
-  bool estimated = false;
-};
-
-struct DomainAccount {
-  std::vector<EventAccount> events;
-  std::uint64_t taken = 0;
-  std::uint64_t delivered = 0;
-  Losses lost;
-  // False when the last word of the hypervisor's counts is missing: `taken` is then what is known
-  // to have been taken at least.
-  bool complete = true;
-};
-
-// `delivered`: samples in the profile, by event. `final`: the totals were read after the end.
-DomainAccount account(std::span<const Event> events, std::span<const VcpuTotals> totals,
-                      std::span<const std::uint64_t> delivered, bool final);
+// `delivered`: samples in the profile, by event. `final`: the totals were read after the end. Who
+// the domain is remains to be filled in.
+DomainTotals account(std::span<const Event> events, std::span<const VcpuTotals> totals,
+                     std::span<const std::uint64_t> delivered, bool final);
 
 }  // namespace xenoprof

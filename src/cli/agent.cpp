@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "cli/agent.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "cli/exit_status.h"
+#include "hypervisor/event_codes.h"
+#include "session/participant.h"
+#include "session/vchan.h"
+
+namespace xenoprof {
+namespace {
+
+// Serves one session after the other. SIGTERM simply ends it: the device and the vchan go with the
+// process, which is all that has to be cleaned up.
+Result<int> agent(const std::vector<std::string>& wanted) {
+  std::vector<Event> wishes;
+  for (const std::string& text : wanted) {
+    auto event = parse_event(text);
+    if (!event) {
+      return std::unexpected(event.error());
+    }
+    if (auto code = encode_event(event->name); !code) {
+      return std::unexpected(code.error());
+    }
+    wishes.push_back(std::move(*event));
+  }
+  // Refuse at once what every session would be refused.
+  if (const auto device = XenoprofDevice::open(); !device) {
+    return std::unexpected(device.error());
+  } else if (const auto info = device->info(); !info) {
+    return std::unexpected(info.error());
+  } else if (info->initiator) {
+    return fail(
+        "this is the domain that runs sessions: `xenoprof record` takes part by itself, an "
+        "agent is for guests");
+  }
+  for (;;) {
+    auto channel = listen_vchan([] { return false; });
+    if (!channel) {
+      return std::unexpected(channel.error());
+    }
+    Connection initiator(std::move(*channel), kLargestToParticipant);
+    auto device = XenoprofDevice::open();
+    const auto done =
+        device ? participate(initiator, *device, wishes) : refuse(initiator, device.error());
+    if (!done) {
+      fmt::print(stderr, "xenoprof: a session ended early: {}\n", done.error().message);
+    }
+  }
+}
+
+}  // namespace
+
+void add_agent(CLI::App& app) {
+  auto* command = app.add_subcommand("agent", "Take part in the sessions of dom0; runs in a guest");
+  static std::vector<std::string> wanted;
+  command->add_option("--want", wanted, "What this domain wants counted, NAME:COUNT; repeatable")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  command->footer("Example: xenoprof agent --want branches:500000");
+  command->final_callback([] { throw_status(agent(wanted)); });
+}
+
+}  // namespace xenoprof

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "cli/exit_status.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+namespace xenoprof {
+
+void throw_status(const Result<int>& status) {
+  if (!status) {
+    fmt::print(stderr, "xenoprof: {}\n", status.error().message);
+    throw CLI::RuntimeError(kExitError);
+  }
+  if (*status != kExitWhole) {
+    throw CLI::RuntimeError(*status);
+  }
+}
+
+}  // namespace xenoprof

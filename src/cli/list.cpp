@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "cli/list.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "cli/exit_status.h"
+#include "hypervisor/event_codes.h"
+#include "hypervisor/xen_domains.h"
+#include "hypervisor/xenoprof_device.h"
+
+namespace xenoprof {
+namespace {
+
+std::string ability(const XenDomain& domain) {
+  if (domain.id == 0) {
+    return "initiator, active";
+  }
+  if (domain.type != "pv" && !domain.type.empty()) {
+    return "passive only: Xenoprof serves PV domains";
+  }
+  if (domain.has_agent) {
+    return "active";
+  }
+  return "passive; active once `xenoprof agent` runs in it";
+}
+
+// Domains and events are told independently: either can be had without the other.
+int list(bool all_events) {
+  int status = kExitWhole;
+  const auto complain = [&](const Error& error) {
+    fmt::print(stderr, "xenoprof: {}\n", error.message);
+    status = kExitError;
+  };
+  if (const auto domains = list_xen_domains()) {
+    fmt::print("{:>4}  {:<16} {:<5} {:>5}  {}\n", "ID", "DOMAIN", "TYPE", "VCPUS", "CAN BE");
+    for (const XenDomain& domain : *domains) {
+      fmt::print("{:>4}  {:<16} {:<5} {:>5}  {}\n", domain.id, domain.name, domain.type,
+                 domain.vcpus, ability(domain));
+    }
+  } else {
+    complain(domains.error());
+  }
+  if (const auto device = XenoprofDevice::open()) {
+    if (const auto info = device->info()) {
+      fmt::print(
+          "\nThe hypervisor's Xenoprof: {}, {} counters, {} samples of room a vCPU; this "
+          "domain {} run a session.\n",
+          info->cpu_type, info->num_counters, info->buffer_samples,
+          info->initiator ? "can" : "cannot");
+    } else {
+      complain(info.error());
+    }
+  } else {
+    complain(device.error());
+  }
+  const auto events = list_events();
+  if (!events) {
+    complain(events.error());
+    return status;
+  }
+  fmt::print("\n{:<44} {}\n", "EVENT", "COUNTS");
+  std::size_t hidden = 0;
+  for (const EventDescription& event : *events) {
+    if (!event.alias_of.empty()) {
+      fmt::print("{:<44} {} ({})\n", event.name, event.meaning, event.alias_of);
+    } else if (all_events) {
+      fmt::print("{:<44} {}\n", event.name, event.meaning);
+    } else {
+      ++hidden;
+    }
+  }
+  if (hidden != 0) {
+    fmt::print("and {} of this CPU's own events by libpfm4's names: `xenoprof list --events`\n",
+               hidden);
+  }
+  return status;
+}
+
+}  // namespace
+
+void add_list(CLI::App& app) {
+  auto* command = app.add_subcommand("list", "The domains, what each can do, and the events");
+  static bool all_events = false;
+  command->add_flag("--events", all_events, "Show every event of this CPU, not only the aliases");
+  command->footer("Example: xenoprof list --events | grep -i tlb");
+  command->final_callback([] { throw_status(list(all_events)); });
+}
+
+}  // namespace xenoprof

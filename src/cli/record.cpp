@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "cli/record.h"
+
+#include <fmt/format.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/exit_status.h"
+#include "hypervisor/event_codes.h"
+#include "session/initiator.h"
+
+namespace xenoprof {
+namespace {
+
+struct RecordArguments {
+  std::vector<std::string> events;
+  std::vector<std::string> domains;
+  std::vector<std::string> passive;
+  std::vector<std::string> kernel_symbols;
+  std::string duration;
+  std::string output = "xenoprof.session";
+  std::vector<std::string> command;
+  bool call_chains = false;
+  bool allow_missing = false;
+  bool no_progress = false;
+};
+
+volatile std::sig_atomic_t interrupted = 0;
+
+Result<double> parse_seconds(const std::string& text) {
+  double value = 0;
+  const char* end = text.data() + text.size();
+  const auto [unit, error] = std::from_chars(text.data(), end, value);
+  const std::string_view suffix(unit, static_cast<std::size_t>(end - unit));
+  const double scale = suffix == "ms"                    ? 0.001
+                       : suffix == "s" || suffix.empty() ? 1
+                       : suffix == "m"                   ? 60
+                       : suffix == "h"                   ? 3600
+                                                         : 0;
+  if (error != std::errc() || scale == 0 || !(value > 0)) {
+    return fail("--for {}: a time is a number and ms, s, m or h, as in 10s", text);
+  }
+  return value * scale;
+}
+
+// The command that is recorded. It must not outlive this program's interest in it, so a session
+// that ends otherwise leaves it alone.
+class Command {
+ public:
+  Result<void> start(const std::vector<std::string>& words) {
+    std::vector<char*> argv;
+    for (const std::string& word : words) {
+      argv.push_back(const_cast<char*>(word.c_str()));
+    }
+    argv.push_back(nullptr);
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      std::signal(SIGINT, SIG_DFL);
+      std::signal(SIGTERM, SIG_DFL);
+      ::execvp(argv[0], argv.data());
+      fmt::print(stderr, "xenoprof: {} cannot be run: {}\n", words[0], std::strerror(errno));
+      ::_exit(127);
+    }
+    if (pid_ < 0) {
+      return fail("no process for {}: {}", words[0], std::strerror(errno));
+    }
+    return {};
+  }
+
+  // Its wait status once it has ended.
+  std::optional<int> ended() {
+    int status = 0;
+    return pid_ > 0 && ::waitpid(pid_, &status, WNOHANG) == pid_ ? std::optional(status)
+                                                                 : std::nullopt;
+  }
+
+ private:
+  pid_t pid_ = -1;
+};
+
+// Makes room for a new session: an earlier one steps aside as DIR.old, anything else is not ours to
+// touch.
+Result<void> prepare_output(const std::filesystem::path& folder) {
+  std::error_code error;
+  if (std::filesystem::exists(folder / kSessionFile, error)) {
+    const std::filesystem::path old = folder.string() + ".old";
+    std::filesystem::remove_all(old, error);
+    std::filesystem::rename(folder, old, error);
+    if (error) {
+      return fail("cannot move the earlier session {} aside: {}", folder.string(), error.message());
+    }
+  }
+  std::filesystem::create_directories(folder, error);
+  if (error) {
+    return fail("cannot make the folder {}: {}", folder.string(), error.message());
+  }
+  if (!std::filesystem::is_empty(folder, error)) {
+    return fail("{} is there and is no session: choose another place with -o", folder.string());
+  }
+  return {};
+}
+
+std::string thousands(std::uint64_t number) {
+  std::string text = fmt::format("{}", number);
+  for (std::ptrdiff_t i = static_cast<std::ptrdiff_t>(text.size()) - 3; i > 0; i -= 3) {
+    text.insert(static_cast<std::size_t>(i), ",");
+  }
+  return text;
+}
+
+void show(const SessionProgress& progress) {
+  std::string line = fmt::format("{:6.1f} s", progress.seconds);
+  std::uint64_t lost = 0;
+  for (const SessionProgress::Domain& domain : progress.domains) {
+    line += fmt::format("   {} {}", domain.name, thousands(domain.taken));
+    lost += domain.lost;
+  }
+  fmt::print(stderr, "\r{}   lost {}\x1b[K", line, thousands(lost));
+  std::fflush(stderr);
+}
+
+void summarise(const SessionResult& result, const std::filesystem::path& output) {
+  std::uint64_t taken = 0;
+  std::uint64_t lost = 0;
+  for (const DomainTotals& domain : result.record.domains) {
+    for (const EventTotals& event : domain.events) {
+      taken += event.taken;
+      lost += event.taken - event.delivered;
+    }
+  }
+  for (const std::string& note : result.record.notes) {
+    fmt::print(stderr, "xenoprof: {}\n", note);
+  }
+  fmt::print(stderr, "{:.1f} s, {} samples from {} domain{}, {} lost: `xenoprof report {}`\n",
+             result.record.seconds, thousands(taken), result.record.domains.size(),
+             result.record.domains.size() == 1 ? "" : "s", lost == 0 ? "none" : thousands(lost),
+             output.string());
+}
+
+Result<int> record(const RecordArguments& arguments) {
+  SessionRequest request{.domains = arguments.domains,
+                         .passive = arguments.passive,
+                         .call_chains = arguments.call_chains,
+                         .allow_missing = arguments.allow_missing,
+                         .output = arguments.output,
+                         .command = fmt::format("{}", fmt::join(arguments.command, " "))};
+  for (const std::string& text : arguments.events) {
+    auto event = parse_event(text);
+    if (!event) {
+      return std::unexpected(event.error());
+    }
+    if (auto code = encode_event(event->name); !code) {
+      return std::unexpected(code.error());
+    }
+    request.events.push_back(std::move(*event));
+  }
+  for (const std::string& text : arguments.kernel_symbols) {
+    const std::size_t equals = text.find('=');
+    if (equals == std::string::npos) {
+      return fail("--kernel-symbols {}: write DOMAIN=FILE", text);
+    }
+    const std::filesystem::path file = text.substr(equals + 1);
+    if (::access(file.c_str(), R_OK) != 0) {
+      return fail("--kernel-symbols: {} cannot be read: {}", file.string(), std::strerror(errno));
+    }
+    request.kernel_symbols[text.substr(0, equals)] = file;
+  }
+  double limit = 0;
+  if (!arguments.duration.empty()) {
+    const auto seconds = parse_seconds(arguments.duration);
+    if (!seconds) {
+      return std::unexpected(seconds.error());
+    }
+    limit = *seconds;
+  }
+  if (auto prepared = prepare_output(request.output); !prepared) {
+    return std::unexpected(prepared.error());
+  }
+
+  struct sigaction action {};
+  action.sa_handler = [](int) { interrupted = 1; };
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+
+  const bool progress = !arguments.no_progress && ::isatty(STDERR_FILENO) == 1;
+  if (progress) {
+    fmt::print(stderr, "waiting for the domains' agents ...");
+    std::fflush(stderr);
+  }
+  Command command;
+  std::optional<int> status;
+  const auto started = [&]() -> Result<void> {
+    return arguments.command.empty() ? Result<void>() : command.start(arguments.command);
+  };
+  const auto keep_going = [&](const SessionProgress& now) {
+    if (progress) {
+      show(now);
+    }
+    status = command.ended();
+    return !interrupted && !status && (limit == 0 || now.seconds < limit);
+  };
+  const auto result = run_session(request, started, keep_going);
+  if (progress) {
+    fmt::print(stderr, "\r\x1b[K");
+  }
+  if (!result) {
+    // Nothing was gathered: leave no folder that looks like a session.
+    std::error_code ignored;
+    std::filesystem::remove_all(request.output, ignored);
+    return std::unexpected(result.error());
+  }
+  summarise(*result, request.output);
+  if (status && *status != 0) {
+    fmt::print(stderr, "xenoprof: the command ended with {} {}\n",
+               WIFSIGNALED(*status) ? "signal" : "status",
+               WIFSIGNALED(*status) ? WTERMSIG(*status) : WEXITSTATUS(*status));
+  }
+  return result->whole ? kExitWhole : kExitNotWhole;
+}
+
+}  // namespace
+
+void add_record(CLI::App& app) {
+  auto* command = app.add_subcommand("record", "Run a session: profile this host and its guests");
+  static RecordArguments arguments;
+  command->add_option("-e,--event", arguments.events, "What to count, NAME:COUNT; repeatable")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  command
+      ->add_option("--domains", arguments.domains,
+                   "Active domains: names, or `all`; by default dom0 and all that have an agent")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  command
+      ->add_option("--passive", arguments.passive, "Domains to sample from outside, without agent")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  command
+      ->add_option("--kernel-symbols", arguments.kernel_symbols,
+                   "DOMAIN=FILE: a passive domain's kallsyms or System.map")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  command->add_flag("-g", arguments.call_chains, "Record call chains");
+  command->add_option("-o,--output", arguments.output, "Folder for the session")
+      ->capture_default_str();
+  command->add_option("--for", arguments.duration,
+                      "How long, as in 10s; else until COMMAND ends or Ctrl-C");
+  command->add_flag("--allow-missing", arguments.allow_missing,
+                    "Go on without a domain that does not take part");
+  command->add_flag("--no-progress", arguments.no_progress, "No progress line");
+  command->add_option("COMMAND", arguments.command, "Ends the session when it ends");
+  command->positionals_at_end();
+  command->footer(
+      "Exit status: 0 all is there; 3 kept, but not whole: the notes say what is missing; 1 "
+      "nothing "
+      "recorded.\n"
+      "Example: xenoprof record -e instructions:1000000 -e cycles:2000000 -g --for 10s");
+  command->final_callback([] { throw_status(record(arguments)); });
+}
+
+}  // namespace xenoprof

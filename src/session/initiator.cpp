@@ -1,0 +1,736 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "session/initiator.h"
+
+#include <fcntl.h>
+#include <fmt/chrono.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <iterator>
+#include <thread>
+#include <utility>
+
+#include "hypervisor/event_codes.h"
+#include "hypervisor/xenoprof_device.h"
+#include "pprof/pprof.h"
+#include "session/accounting.h"
+#include "session/participant.h"
+#include "session/peer.h"
+#include "session/protocol.h"
+#include "session/vchan.h"
+#include "symbols/resolve.h"
+
+namespace xenoprof {
+namespace {
+
+using namespace std::chrono_literals;
+
+// How long a participant may take over one step. Generous: an emulated or busy guest is slow, and
+// the error names it.
+constexpr auto kStepLimit = 15s;
+// Resolving names reads every image that was sampled.
+constexpr auto kFinishLimit = 60s;
+constexpr auto kSendLimit = 5s;
+constexpr auto kTick = 100ms;
+
+// Room for profile and session.json that the perf.data cannot fill up: a full disk ends a session,
+// and what was gathered until then is still written.
+constexpr char kReserve[] = ".reserve";
+constexpr off_t kReserveSize = 4 << 20;
+
+Result<void> reserve(const std::filesystem::path& folder) {
+  const std::filesystem::path path = folder / kReserve;
+  const int fd = ::open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+  const int error = fd < 0 ? errno : ::posix_fallocate(fd, 0, kReserveSize);
+  if (fd >= 0) {
+    ::close(fd);
+  }
+  if (error != 0) {
+    std::error_code ignored;
+    std::filesystem::remove(path, ignored);
+    return fail("cannot write into {}: {}; choose another place with -o", folder.string(),
+                std::strerror(error));
+  }
+  return {};
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+class Session {
+ public:
+  Session(const SessionRequest& request, XenoprofDevice device)
+      : request_(request), device_(std::move(device)) {}
+  ~Session();
+
+  Result<void> choose_domains();
+  Result<void> introduce();
+  Result<void> agree_on_events();
+  Result<void> begin();
+  Result<void> run(const KeepGoing& keep_going);
+  void end();
+  Result<SessionResult> conclude();
+
+ private:
+  using Answered = bool Peer::*;
+
+  bool is_local(const Peer& peer) const { return peer.domain.id == 0; }
+  Result<void> dial(Peer& peer);
+  void send(Peer& peer, const wire::ToParticipant& message);
+  // Takes all messages that are there.
+  void receive(Peer& peer);
+  Result<void> take(Peer& peer, const wire::FromParticipant& message);
+  // Waits until every peer has answered or is gone; those that do not answer in time are dropped.
+  void await(Answered answered, Clock::duration limit, std::string_view what);
+  void wait_for_messages(Clock::duration limit);
+  // Deals with peers that were dropped: an error, or without them as the request says.
+  Result<void> settle_missing();
+  Result<bool> try_begin();
+  DomainTotals conclude_domain(Peer& peer, std::string role, bool final, Profile& merged);
+  SessionProgress progress() const;
+
+  const SessionRequest& request_;
+  XenoprofDevice device_;
+  std::vector<Peer> peers_;    // active, dom0 first
+  std::vector<Peer> passive_;  // connection is never set
+  std::vector<Peer> missing_;  // asked for, not taking part
+  std::vector<Event> events_;
+  std::vector<CounterSetting> counters_;
+  std::vector<std::string> notes_;
+  std::thread local_;  // dom0's own participant
+  bool running_ = false;
+  std::chrono::system_clock::time_point started_at_;
+  Clock::time_point started_{};
+  double seconds_ = 0;
+};
+
+Session::~Session() {
+  peers_.clear();  // hangs up, which ends dom0's participant
+  missing_.clear();
+  if (local_.joinable()) {
+    local_.join();
+  }
+}
+
+Result<void> Session::choose_domains() {
+  const auto domains = list_xen_domains();
+  if (!domains) {
+    return std::unexpected(domains.error());
+  }
+  const auto find = [&](const std::string& name) -> Result<XenDomain> {
+    const auto found = std::ranges::find(*domains, name, &XenDomain::name);
+    if (found == domains->end()) {
+      std::vector<std::string> names;
+      std::ranges::transform(*domains, std::back_inserter(names), &XenDomain::name);
+      return fail("there is no domain '{}'; those running are {}", name, joined(names));
+    }
+    return *found;
+  };
+  for (const std::string& name : request_.passive) {
+    const auto domain = find(name);
+    if (!domain) {
+      return std::unexpected(domain.error());
+    }
+    if (domain->id == 0) {
+      return fail("dom0 runs the session and cannot be passive");
+    }
+    passive_.push_back({.domain = *domain});
+  }
+  for (const auto& [name, path] : request_.kernel_symbols) {
+    if (std::ranges::find(request_.passive, name) == request_.passive.end()) {
+      return fail("--kernel-symbols names '{}', which is not among the passive domains", name);
+    }
+  }
+  const auto is_passive = [&](const XenDomain& domain) {
+    return std::ranges::find(request_.passive, domain.name) != request_.passive.end();
+  };
+  // dom0 is always in: Xenoprof's primary profiler has to be on its own active list.
+  peers_.push_back({.domain = domains->front()});
+  if (peers_.front().domain.id != 0) {
+    return fail("xenstore does not list dom0: run `xen-init-dom0` first");
+  }
+  const bool all = std::ranges::find(request_.domains, "all") != request_.domains.end();
+  if (all || request_.domains.empty()) {
+    for (const XenDomain& domain : *domains) {
+      if (domain.id == 0 || is_passive(domain)) {
+        continue;
+      }
+      if (all || domain.has_agent) {
+        peers_.push_back({.domain = domain});
+      } else {
+        notes_.push_back(
+            fmt::format("{} was not profiled: no agent runs in it (`xenoprof agent`), and it was "
+                        "not named with --passive",
+                        domain.name));
+      }
+    }
+    return {};
+  }
+  for (const std::string& name : request_.domains) {
+    const auto domain = find(name);
+    if (!domain) {
+      return std::unexpected(domain.error());
+    }
+    if (is_passive(*domain)) {
+      return fail("{} is asked for as active and as passive; it can be one of them", name);
+    }
+    if (std::ranges::find(peers_, domain->id, [](const Peer& peer) { return peer.domain.id; }) ==
+        peers_.end()) {
+      peers_.push_back({.domain = *domain});
+    }
+  }
+  return {};
+}
+
+Result<void> Session::dial(Peer& peer) {
+  Result<std::unique_ptr<Channel>> channel;
+  if (is_local(peer)) {
+    auto both = local_channel();
+    if (!both) {
+      return std::unexpected(both.error());
+    }
+    local_ = std::thread([this, end = std::move(both->second)]() mutable {
+      Connection initiator(std::move(end), kLargestToParticipant);
+      // Its errors arrive as messages at the other end.
+      (void)participate(initiator, device_, {});
+    });
+    channel = std::move(both->first);
+  } else {
+    channel = dial_vchan(peer.domain.id);
+  }
+  if (!channel) {
+    return std::unexpected(channel.error());
+  }
+  peer.connection = std::make_unique<Connection>(std::move(*channel), kLargestFromParticipant);
+  wire::ToParticipant hello;
+  hello.mutable_hello()->set_version(kProtocolVersion);
+  return peer.connection->send(hello, kSendLimit);
+}
+
+Result<void> Session::introduce() {
+  const auto deadline = Clock::now() + kStepLimit;
+  for (Peer& peer : peers_) {
+    // An agent that has just ended a session needs a moment before it listens again.
+    for (;;) {
+      if (auto dialled = dial(peer); dialled) {
+        break;
+      } else if (peer.drop(dialled.error().message);
+                 is_local(peer) || !peer.domain.has_agent || Clock::now() >= deadline) {
+        break;
+      }
+      std::this_thread::sleep_for(200ms);
+    }
+  }
+  await(&Peer::introduced, kStepLimit, "answer");
+  return settle_missing();
+}
+
+Result<void> Session::agree_on_events() {
+  struct Wish {
+    Event event;
+    EventCode code;
+    std::string who;
+  };
+  std::vector<Wish> wishes;
+  const auto collect = [&](const std::vector<Event>& events,
+                           const std::string& who) -> Result<void> {
+    for (const Event& event : events) {
+      const auto code = encode_event(event.name);
+      if (!code) {
+        return fail("{} wants {}: {}", who, event.name, code.error().message);
+      }
+      const auto same = std::ranges::find(wishes, *code, &Wish::code);
+      if (same == wishes.end()) {
+        wishes.push_back({event, *code, who});
+      } else if (same->event.count != event.count) {
+        return fail("{} wants {} every {}, {} every {}: one counter serves all, agree on one count",
+                    same->who, event.name, same->event.count, who, event.count);
+      } else if (same->who != who) {
+        same->who += ", " + who;
+      }
+    }
+    return {};
+  };
+  if (auto collected = collect(request_.events, "this command"); !collected) {
+    return collected;
+  }
+  for (const Peer& peer : peers_) {
+    if (auto collected = collect(peer.wishes, peer.domain.name); !collected) {
+      return collected;
+    }
+  }
+  const auto info = device_.info();
+  if (!info) {
+    return std::unexpected(info.error());
+  }
+  if (wishes.size() > info->num_counters) {
+    std::vector<std::string> list;
+    for (const Wish& wish : wishes) {
+      list.push_back(fmt::format("{} ({})", wish.event.name, wish.who));
+    }
+    return fail("{} events are wanted and this CPU has {} counters: {}", wishes.size(),
+                info->num_counters, joined(list));
+  }
+  if (wishes.empty()) {
+    return fail("nobody wants an event: name one with -e, as in -e instructions:1000000");
+  }
+  for (const Wish& wish : wishes) {
+    events_.push_back(wish.event);
+    counters_.push_back({.event_select = wish.code.event_select,
+                         .unit_mask = wish.code.unit_mask,
+                         .count = wish.event.count});
+  }
+  return {};
+}
+
+Result<void> Session::begin() {
+  for (;;) {
+    const auto begun = try_begin();
+    if (!begun) {
+      return std::unexpected(begun.error());
+    }
+    if (*begun) {
+      return {};
+    }
+    // Somebody did not arm. Without them, all over again.
+  }
+}
+
+// One attempt with the peers that there are: true when the counters run, false when peers were
+// dropped and the rest can try again.
+Result<bool> Session::try_begin() {
+  const perf::Layout layout{.events = events_, .call_chains = request_.call_chains};
+  const auto create = [&](Peer& peer, bool passive) -> Result<void> {
+    auto data =
+        DomainData::create(request_.output / (peer.domain.name + ".perf.data"), layout, passive);
+    if (!data) {
+      return std::unexpected(data.error());
+    }
+    peer.data = std::move(*data);
+    return {};
+  };
+  wire::ToParticipant prepare;
+  to_wire(events_, *prepare.mutable_prepare()->mutable_events());
+  prepare.mutable_prepare()->set_call_chains(request_.call_chains);
+  std::vector<std::uint16_t> active_ids;
+  for (Peer& peer : peers_) {
+    if (auto created = create(peer, false); !created) {
+      return std::unexpected(created.error());
+    }
+    peer.prepared = peer.armed = false;
+    send(peer, prepare);
+  }
+  std::vector<std::uint16_t> passive_ids;
+  for (Peer& peer : passive_) {
+    if (auto created = create(peer, true); !created) {
+      return std::unexpected(created.error());
+    }
+    passive_ids.push_back(peer.domain.id);
+  }
+  const auto gone = [this] {
+    return std::ranges::any_of(peers_, [](const Peer& peer) { return !peer.connection; });
+  };
+  const auto retry = [this]() -> Result<bool> {
+    if (auto settled = settle_missing(); !settled) {
+      return std::unexpected(settled.error());
+    }
+    return false;
+  };
+  await(&Peer::prepared, kStepLimit, "get ready");
+  if (gone()) {
+    return retry();
+  }
+  std::ranges::transform(peers_, std::back_inserter(active_ids),
+                         [](const Peer& peer) { return peer.domain.id; });
+  if (auto set = device_.set_domains(active_ids, passive_ids); !set) {
+    return std::unexpected(set.error());
+  }
+  if (auto set = device_.set_counters(counters_); !set) {
+    return std::unexpected(set.error());
+  }
+  wire::ToParticipant arm;
+  arm.mutable_arm();
+  for (Peer& peer : peers_) {
+    send(peer, arm);
+  }
+  await(&Peer::armed, kStepLimit, "arm");
+  if (gone()) {
+    return retry();
+  }
+  const auto deadline = Clock::now() + kStepLimit;
+  for (;;) {
+    const auto started = device_.start();
+    if (!started) {
+      return std::unexpected(started.error());
+    }
+    if (*started == XenoprofDevice::Started::kYes) {
+      break;
+    }
+    if (Clock::now() >= deadline) {
+      return fail("all domains say that they armed, but the hypervisor still waits for one");
+    }
+    std::this_thread::sleep_for(10ms);
+  }
+  running_ = true;
+  started_ = Clock::now();
+  started_at_ = std::chrono::system_clock::now();
+  return true;
+}
+
+void Session::send(Peer& peer, const wire::ToParticipant& message) {
+  if (peer.connection) {
+    if (auto sent = peer.connection->send(message, kSendLimit); !sent) {
+      peer.drop(sent.error().message);
+    }
+  }
+}
+
+void Session::receive(Peer& peer) {
+  while (peer.connection) {
+    const auto bytes = peer.connection->receive();
+    if (!bytes) {
+      peer.drop(bytes.error().message);
+      return;
+    }
+    if (!bytes->has_value()) {
+      return;
+    }
+    wire::FromParticipant message;
+    if (!message.ParseFromString(**bytes)) {
+      peer.drop("its agent sent a message that cannot be read");
+      return;
+    }
+    if (auto taken = take(peer, message); !taken) {
+      peer.drop(taken.error().message);
+    }
+  }
+}
+
+Result<void> Session::take(Peer& peer, const wire::FromParticipant& message) {
+  switch (message.kind_case()) {
+    case wire::FromParticipant::kIntroduction: {
+      peer.introduction = message.introduction();
+      if (peer.introduction.version() != kProtocolVersion) {
+        return fail(
+            "its agent speaks version {} and this command version {}: install the same "
+            "xenoprof in both",
+            peer.introduction.version(), kProtocolVersion);
+      }
+      peer.wishes = events_from_wire(peer.introduction.wishes());
+      peer.introduced = true;
+      return {};
+    }
+    case wire::FromParticipant::kPrepared:
+      peer.prepared = true;
+      return {};
+    case wire::FromParticipant::kArmed:
+      peer.armed = true;
+      return {};
+    case wire::FromParticipant::kRecords: {
+      Peer* owner = &peer;
+      if (message.records().has_passive_domain()) {
+        const auto found = std::ranges::find(passive_, message.records().passive_domain(),
+                                             [](const Peer& one) { return one.domain.id; });
+        // Only the hypervisor's own domain is given the samples of others.
+        if (!is_local(peer) || found == passive_.end()) {
+          return fail("its agent sent samples of another domain");
+        }
+        owner = &*found;
+      }
+      if (!owner->data) {
+        return fail("its agent sent samples before it was asked");
+      }
+      return owner->data->add(message.records().data());
+    }
+    case wire::FromParticipant::kTotals:
+      peer.totals = totals_from_wire(message.totals());
+      return {};
+    case wire::FromParticipant::kFinished: {
+      peer.totals = totals_from_wire(message.finished().totals());
+      peer.notes.assign(message.finished().notes().begin(), message.finished().notes().end());
+      auto profile = pprof::decode(message.finished().profile());
+      if (!profile) {
+        return fail("its agent sent a profile that cannot be read: {}", profile.error().message);
+      }
+      peer.profile = std::move(*profile);
+      peer.finished = true;
+      return {};
+    }
+    case wire::FromParticipant::kFailure:
+      return fail("{}", message.failure());
+    case wire::FromParticipant::KIND_NOT_SET:
+      break;
+  }
+  return fail("its agent sent a message of an unknown kind: install the same xenoprof in both");
+}
+
+void Session::wait_for_messages(Clock::duration limit) {
+  std::vector<pollfd> wanted;
+  for (const Peer& peer : peers_) {
+    if (peer.connection) {
+      wanted.push_back({.fd = peer.connection->fd(), .events = POLLIN, .revents = 0});
+    }
+  }
+  const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(limit).count();
+  ::poll(wanted.data(), wanted.size(), static_cast<int>(milliseconds));
+  for (Peer& peer : peers_) {
+    if (peer.connection) {
+      peer.connection->wait(0ms);
+      receive(peer);
+    }
+  }
+}
+
+void Session::await(Answered answered, Clock::duration limit, std::string_view what) {
+  const auto deadline = Clock::now() + limit;
+  const auto waiting = [&](const Peer& peer) { return peer.connection && !(peer.*answered); };
+  while (std::ranges::any_of(peers_, waiting) && Clock::now() < deadline) {
+    wait_for_messages(kTick);
+  }
+  for (Peer& peer : peers_) {
+    if (waiting(peer)) {
+      peer.drop(fmt::format("its agent did not {} within {} s", what,
+                            std::chrono::duration_cast<std::chrono::seconds>(limit).count()));
+    }
+  }
+}
+
+Result<void> Session::settle_missing() {
+  for (auto peer = peers_.begin(); peer != peers_.end();) {
+    if (peer->connection) {
+      ++peer;
+      continue;
+    }
+    if (is_local(*peer)) {
+      return fail("dom0 cannot take part: {}", peer->problem);
+    }
+    if (!request_.allow_missing) {
+      return fail("{} does not take part: {}; --allow-missing goes on without it",
+                  peer->domain.name, peer->problem);
+    }
+    notes_.push_back(fmt::format("{} was not profiled: {}", peer->domain.name, peer->problem));
+    missing_.push_back(std::move(*peer));
+    peer = peers_.erase(peer);
+  }
+  return {};
+}
+
+SessionProgress Session::progress() const {
+  SessionProgress now;
+  now.seconds = std::chrono::duration<double>(Clock::now() - started_).count();
+  const auto add = [&](const Peer& peer, const std::vector<VcpuTotals>& totals) {
+    SessionProgress::Domain& domain = now.domains.emplace_back();
+    domain.name = peer.domain.name;
+    for (const VcpuTotals& vcpu : totals) {
+      domain.taken += vcpu.taken();
+      domain.lost += vcpu.lost + vcpu.rejected;
+    }
+  };
+  for (const Peer& peer : peers_) {
+    add(peer, peer.totals);
+  }
+  for (const Peer& peer : passive_) {
+    add(peer, device_.passive_totals(peer.domain.id).value_or(std::vector<VcpuTotals>()));
+  }
+  return now;
+}
+
+Result<void> Session::run(const KeepGoing& keep_going) {
+  DomainWatch watch = DomainWatch::open();
+  while (keep_going(progress())) {
+    wait_for_messages(kTick);
+    if (watch.domain_ended()) {
+      const auto domains = list_xen_domains();
+      for (Peer& peer : peers_) {
+        if (domains && peer.connection &&
+            std::ranges::find(*domains, peer.domain.id, &XenDomain::id) == domains->end()) {
+          peer.drop("the domain ended during the session");
+        }
+      }
+    }
+    if (!peers_.front().connection) {
+      return fail("dom0's own part ended: {}", peers_.front().problem);
+    }
+    for (const std::vector<Peer>* peers : {&peers_, &passive_}) {
+      for (const Peer& peer : *peers) {
+        if (auto written = peer.data->written(); !written) {
+          return fail("the session ended early: {}", written.error().message);
+        }
+      }
+    }
+  }
+  return {};
+}
+
+void Session::end() {
+  if (!running_) {
+    return;
+  }
+  running_ = false;
+  seconds_ = std::chrono::duration<double>(Clock::now() - started_).count();
+  if (auto stopped = device_.stop(); !stopped) {
+    notes_.push_back(stopped.error().message);
+  }
+  wire::ToParticipant stop;
+  stop.mutable_stop();
+  for (Peer& peer : peers_) {
+    send(peer, stop);
+  }
+  await(&Peer::finished, kFinishLimit, "finish");
+}
+
+DomainTotals Session::conclude_domain(Peer& peer, std::string role, bool final, Profile& merged) {
+  Profile& profile = peer.profile ? *peer.profile : peer.data->interpreter().profile();
+  std::vector<std::uint64_t> delivered;
+  for (const Event& event : events_) {
+    const auto& known = profile.events();
+    const auto found = std::ranges::find(known, event);
+    delivered.push_back(
+        found == known.end() ? 0 : profile.total(static_cast<std::size_t>(found - known.begin())));
+  }
+  DomainTotals totals = account(events_, peer.totals, delivered, final);
+  totals.name = peer.domain.name;
+  totals.id = peer.domain.id;
+  totals.role = std::move(role);
+  merged.merge(profile, peer.domain.name);
+  return totals;
+}
+
+Result<SessionResult> Session::conclude() {
+  Profile merged(events_);
+  SessionResult result;
+  std::vector<std::pair<Peer*, bool>> all;
+  for (Peer& peer : peers_) {
+    if (!peer.finished) {
+      notes_.push_back(
+          fmt::format("{} is not whole: {}; what it had sent is kept, without the names "
+                      "of its functions",
+                      peer.domain.name, peer.problem));
+      result.whole = false;
+    }
+    for (const std::string& note : peer.notes) {
+      notes_.push_back(fmt::format("{}: {}", peer.domain.name, note));
+    }
+    result.record.domains.push_back(
+        conclude_domain(peer, is_local(peer) ? "initiator" : "active", peer.finished, merged));
+  }
+  for (Peer& peer : passive_) {
+    auto totals = device_.passive_totals(peer.domain.id);
+    peer.totals = totals.value_or(std::vector<VcpuTotals>());
+    SymbolSources sources{.kallsyms = {}, .xensyms = {}, .own_files = false};
+    if (const auto given = request_.kernel_symbols.find(peer.domain.name);
+        given != request_.kernel_symbols.end()) {
+      sources.kallsyms = given->second;
+    }
+    for (std::string& note : resolve(peer.data->interpreter().profile(), sources)) {
+      notes_.push_back(fmt::format("{}: {}", peer.domain.name, note));
+    }
+    result.record.domains.push_back(conclude_domain(peer, "passive", totals.has_value(), merged));
+  }
+  // Xen's names, for the samples of all domains at once.
+  for (std::string& note : resolve(merged, {.kallsyms = {}, .own_files = false})) {
+    notes_.push_back(std::move(note));
+  }
+  const auto xensyms = read_xensyms();
+  std::vector<std::byte> xen_records;
+  if (xensyms) {
+    std::vector<perf::XenFunction> functions;
+    for (const Symbol& symbol : sampled_symbols(merged, kXenImage, *xensyms)) {
+      functions.push_back({.address = symbol.start,
+                           .length = static_cast<std::uint32_t>(symbol.end - symbol.start),
+                           .name = symbol.name});
+    }
+    xen_records = perf::xen_function_records(
+        {.events = events_, .call_chains = request_.call_chains}, functions);
+  }
+  const auto store = [&](Peer& peer) -> Result<void> {
+    perf::Features features{.hostname = peer.domain.name,
+                            .os_release = peer.introduction.kernel(),
+                            .architecture = "x86_64",
+                            .cpus = peer.domain.vcpus};
+    return peer.data->finish(features, xen_records);
+  };
+  // A full disk must not cost the rest: everything is tried, the first error is told.
+  Result<void> stored;
+  const auto attempt = [&](const Result<void>& one) {
+    if (!one && stored) {
+      stored = one;
+    }
+  };
+  for (Peer& peer : peers_) {
+    attempt(store(peer));
+  }
+  for (Peer& peer : passive_) {
+    attempt(store(peer));
+  }
+  std::error_code ignored;
+  std::filesystem::remove(request_.output / kReserve, ignored);
+  attempt(pprof::write(merged, request_.output / kProfileFile));
+  if (!stored) {
+    notes_.push_back(stored.error().message);
+    result.whole = false;
+  }
+  result.whole = result.whole && missing_.empty();
+  result.record.started = fmt::format("{:%Y-%m-%dT%H:%M:%S%z}", fmt::localtime(started_at_));
+  result.record.seconds = seconds_;
+  const auto info = device_.info();
+  const std::string cpu_type = info ? info->cpu_type : "unknown CPU";
+  result.record.machine = fmt::format("Xen, {}", cpu_type);
+  result.record.command = request_.command;
+  result.record.notes = notes_;
+  if (auto written = write_session(result.record, request_.output / kSessionFile); !written) {
+    return std::unexpected(written.error());
+  }
+  return result;
+}
+
+}  // namespace
+
+Result<SessionResult> run_session(const SessionRequest& request,
+                                  const std::function<Result<void>()>& started,
+                                  const KeepGoing& keep_going) {
+  auto device = XenoprofDevice::open();
+  if (!device) {
+    return std::unexpected(device.error());
+  }
+  const auto info = device->info();
+  if (!info) {
+    return std::unexpected(info.error());
+  }
+  if (!info->initiator) {
+    return fail(
+        "the hypervisor lets only dom0 run a session: type this in dom0; this domain takes "
+        "part while `xenoprof agent` runs in it");
+  }
+  Session session(request, std::move(*device));
+  Result<void> done = reserve(request.output);
+  if (done) {
+    done = session.choose_domains();
+  }
+  for (auto step : {&Session::introduce, &Session::agree_on_events, &Session::begin}) {
+    if (done) {
+      done = (session.*step)();
+    }
+  }
+  if (done) {
+    done = started();
+  }
+  if (!done) {
+    return std::unexpected(done.error());
+  }
+  done = session.run(keep_going);
+  session.end();
+  auto result = session.conclude();
+  if (result && !done) {
+    result->whole = false;
+    result->record.notes.push_back(done.error().message);
+  }
+  return result;
+}
+
+}  // namespace xenoprof
