@@ -1,0 +1,32 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# One session on an emulated Xen host: dom0 sends TCP into guest1 while guest2 computes. Leaves the
+# session in demo-out/ (or $1) and prints its report.
+set -eu
+top=$(cd "$(dirname "$0")/.." && pwd)
+out=${1:-$top/demo-out}
+xenoprof=$top/build/bin/xenoprof
+name=demo-$$
+
+lab() { "$xenoprof" lab "$@"; }
+in_domain() {
+	domain=$1
+	shift
+	lab exec --name "$name" "$domain" -- "$@"
+}
+
+trap 'lab down --name "$name" >/dev/null 2>&1 || true' EXIT
+trap 'exit 130' INT TERM
+
+lab up xen --name "$name" --guests 2
+in_domain guest1 iperf3 --server --daemon
+lab copy --name "$name" "$top/build/bin/xenoprof-lab-compute" guest2:/usr/bin/compute
+in_domain guest2 sh -c 'compute >/dev/null 2>&1 &'
+in_domain dom0 sh -c 'iperf3 --client guest1 --time 60 >/dev/null 2>&1 &'
+sleep 1
+in_domain dom0 xenoprof record -e instructions:1000000 -e cycles:1000000 -g --for 10s \
+	--domains all --no-progress -o /root/session
+rm -rf "$out"
+lab copy --name "$name" dom0:/root/session "$out"
+"$xenoprof" report "$out"
+echo "The session is in $out: try \`build/bin/xenoprof report --sort domain,mode $out\`."
