@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "model/profile.h"
+#include "symbols/elf_image.h"
+#include "symbols/kernel_symbols.h"
 #include "symbols/symbol_table.h"
 
 namespace xenoprof {
@@ -17,8 +19,7 @@ struct SymbolSources {
   // Of the kernel that ran: kallsyms or System.map. A passive domain's is a copy.
   std::filesystem::path kallsyms = "/proc/kallsyms";
   std::filesystem::path xensyms = "/proc/xen/xensyms";
-  // The samples are of the domain we run in: its files are ours to read, and its kernel's
-  // build-ids.
+  // The samples are of the domain we run in: its files and its kernel's build-ids are at hand.
   bool own_files = true;
 };
 

@@ -3,13 +3,10 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "model/result.h"
 
 namespace xenoprof {
 
@@ -19,50 +16,52 @@ struct Symbol {
   std::string_view name;  // lives as long as the table
 };
 
+// What an image is made of: an ELF section, or the kernel and each of its modules.
+struct ImagePart {
+  std::uint32_t id = 0;
+  std::uint64_t end = ~std::uint64_t{0};  // no symbol reaches beyond it
+};
+
+// Which symbol an address belongs to is decided as perf decides it (tools/perf/util/symbol.c,
+// symbols__fixup_end and symbols__fixup_duplicate, 6.1), so that perf and xenoprof agree:
+// - A symbol with a length ends there; the padding behind it is nobody's.
+// - One without reaches up to the next symbol, or to the end of the next page where none of its own
+//   part follows.
+// - Of several at one address the first to have a length wins, then a global one over a local one
+//   over a weak one, then the one with fewer leading underscores, then the longer name. As lengths
+//   are made up first, the last of several without a length is the one that has any.
 class SymbolTable {
  public:
-  // How a symbol compares with others at the same address, best first.
-  enum class Binding : std::uint8_t { kGlobal, kLocal, kWeak };
+  enum class Binding : std::uint8_t { kWeak, kLocal, kGlobal };
 
-  // `length` 0: it reaches up to the next symbol, or to `limit`, whichever is first.
-  void add(std::uint64_t start, std::uint64_t length, std::uint64_t limit, Binding binding,
-           std::string_view name);
+  void add(std::uint64_t start, std::uint64_t length, Binding binding, std::string_view name,
+           ImagePart part = {});
   // To be called once, after the last add() and before the first find().
   void finish();
 
-  // The symbol that covers the address.
   std::optional<Symbol> find(std::uint64_t address) const;
 
   std::size_t size() const { return entries_.size(); }
-  Symbol operator[](std::size_t index) const;
 
  private:
   struct Entry {
     std::uint64_t start;
     std::uint64_t end;
-    std::uint64_t limit;
     std::uint32_t name;  // offset and length in names_
     std::uint32_t name_length;
     Binding binding;
+    ImagePart part;
   };
 
   std::string_view name_of(const Entry& entry) const {
     return std::string_view(names_).substr(entry.name, entry.name_length);
   }
   bool better(const Entry& one, const Entry& other) const;
+  void set_ends();
+  void drop_duplicates();
 
   std::vector<Entry> entries_;
   std::string names_;
 };
-
-// /proc/kallsyms, a copy of it from elsewhere, or a System.map. Addresses are virtual.
-Result<SymbolTable> read_kallsyms(const std::filesystem::path& path = "/proc/kallsyms");
-
-// Xen's own symbols, as dom0 sees them. Addresses are virtual. The "file.c#" before a local
-// symbol's name is dropped where the name alone is unique.
-Result<SymbolTable> read_xensyms(const std::filesystem::path& path = "/proc/xen/xensyms");
-
-// A program or a library, its separate debug file included. Addresses are file offsets.
-Result<SymbolTable> read_elf(const std::filesystem::path& path);
 
 }  // namespace xenoprof

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "symbols/kernel_symbols.h"
+
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+namespace xenoprof {
+namespace {
+
+// Ten times what a large kernel has.
+constexpr std::size_t kMaxLines = 4'000'000;
+
+// One line of /proc/kallsyms, System.map and /proc/xen/xensyms: "address type name", and in the
+// first, for a module's symbol, "\t[module]".
+struct Line {
+  std::uint64_t address = 0;
+  char type = 0;
+  std::string_view name;
+  std::string_view module;
+};
+
+bool parse_line(std::string_view text, Line& line) {
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), line.address, 16);
+  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+  if (error != std::errc() || text.size() < 4 || text[0] != ' ' || text[2] != ' ') {
+    return false;
+  }
+  line.type = text[1];
+  line.name = text.substr(3, text.find_first_of("\t\n", 3) - 3);
+  const std::size_t module = text.find('[');
+  line.module = module == std::string_view::npos
+                    ? ""
+                    : text.substr(module, text.find(']', module) - module + 1);
+  return true;
+}
+
+Result<void> read_lines(const std::filesystem::path& path,
+                        const std::function<void(const Line&)>& take) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"),
+                                                             &std::fclose);
+  if (!file) {
+    return fail("{} cannot be read: {}.", path.string(), std::strerror(errno));
+  }
+  std::array<char, 1024> buffer{};
+  Line line;
+  std::size_t lines = 0;
+  while (std::fgets(buffer.data(), buffer.size(), file.get()) != nullptr) {
+    if (++lines > kMaxLines) {
+      return fail("{} has more than {} lines, so it is no list of symbols.", path.string(),
+                  kMaxLines);
+    }
+    if (parse_line(buffer.data(), line)) {
+      take(line);
+    }
+  }
+  if (std::ferror(file.get()) != 0) {
+    return fail("{} cannot be read: {}.", path.string(), std::strerror(errno));
+  }
+  return {};
+}
+
+// Lower case: local.
+bool is_code(char type) {
+  return type == 'T' || type == 't' || type == 'W' || type == 'w';
+}
+
+SymbolTable::Binding binding_of(char type) {
+  switch (type) {
+    case 'T':
+      return SymbolTable::Binding::kGlobal;
+    case 'W':
+      return SymbolTable::Binding::kWeak;
+    default:
+      return SymbolTable::Binding::kLocal;
+  }
+}
+
+// "arch/x86/mm.c#name" without the file.
+std::string_view without_file(std::string_view name) {
+  return name.substr(name.find('#') + 1);  // npos + 1 is 0
+}
+
+}  // namespace
+
+Result<SymbolTable> read_kallsyms(const std::filesystem::path& path) {
+  SymbolTable table;
+  std::unordered_map<std::string, std::uint32_t> modules;
+  bool some_address = false;
+  const auto read = read_lines(path, [&](const Line& line) {
+    if (!is_code(line.type)) {
+      return;
+    }
+    some_address |= line.address != 0;
+    const auto module = modules.try_emplace(std::string(line.module), modules.size()).first;
+    table.add(line.address, 0, binding_of(line.type), line.name, {.id = module->second});
+  });
+  if (!read) {
+    return std::unexpected(read.error());
+  }
+  if (table.size() == 0) {
+    return fail("{} names no kernel function: it is neither a kallsyms nor a System.map file.",
+                path.string());
+  }
+  if (!some_address) {
+    return fail("{} hides the kernel's addresses: run as root, or set kernel.kptr_restrict to 0.",
+                path.string());
+  }
+  table.finish();
+  return table;
+}
+
+Result<SymbolTable> read_xensyms(const std::filesystem::path& path) {
+  struct Found {
+    std::uint64_t address;
+    char type;
+    std::string name;
+  };
+  std::vector<Found> found;
+  const auto read = read_lines(path, [&](const Line& line) {
+    if (is_code(line.type)) {
+      found.push_back({line.address, line.type, std::string(line.name)});
+    }
+  });
+  if (!read) {
+    return std::unexpected(read.error());
+  }
+  if (found.empty()) {
+    return fail("{} names no function of Xen.", path.string());
+  }
+  std::unordered_map<std::string_view, unsigned> times;
+  for (const Found& one : found) {
+    ++times[without_file(one.name)];
+  }
+  SymbolTable table;
+  for (const Found& one : found) {
+    const std::string_view bare = without_file(one.name);
+    table.add(one.address, 0, binding_of(one.type), times[bare] == 1 ? bare : one.name);
+  }
+  table.finish();
+  return table;
+}
+
+}  // namespace xenoprof

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Symbols of what runs below all processes: the kernel, its modules, and Xen.
+#pragma once
+
+#include <filesystem>
+
+#include "model/result.h"
+#include "symbols/symbol_table.h"
+
+namespace xenoprof {
+
+// /proc/kallsyms, a copy of it from elsewhere, or a System.map. Addresses are virtual.
+Result<SymbolTable> read_kallsyms(const std::filesystem::path& path = "/proc/kallsyms");
+
+// Xen's own symbols, as dom0 sees them. Addresses are virtual. The "file.c#" before a local
+// symbol's name is dropped where the name alone is unique.
+Result<SymbolTable> read_xensyms(const std::filesystem::path& path = "/proc/xen/xensyms");
+
+}  // namespace xenoprof
