@@ -34,6 +34,9 @@ struct DomainTotals {
   std::uint32_t id = 0;
   std::string role;  // initiator, active or passive
   std::vector<EventTotals> events;
+  // All samples that the hypervisor says it took in this domain; equals the sum of `taken` when
+  // whole.
+  std::uint64_t counted = 0;
   // False when the last word of the hypervisor's counts is missing: `taken` is then what is known
   // to have been taken at least.
   bool whole = true;

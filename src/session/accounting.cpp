@@ -65,6 +65,7 @@ DomainTotals account(std::span<const Event> events, std::span<const VcpuTotals> 
 
   DomainTotals result;
   result.whole = final;
+  result.counted = stored + dropped;
   for (std::size_t i = 0; i < events.size(); ++i) {
     EventTotals& one = result.events.emplace_back();
     one.name = events[i].name;

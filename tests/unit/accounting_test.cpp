@@ -46,6 +46,7 @@ TEST(Account, EveryLossHasItsCause) {
       VcpuTotals{.vcpu = 1, .user = 40, .lost = 1, .emitted = {40}}};
   const auto result = account(kOne, totals, std::array{std::uint64_t{92}}, true);
   EXPECT_EQ(taken(result), taken(totals));
+  EXPECT_EQ(result.counted, taken(totals));
   EXPECT_EQ(result.events[0].lost,
             (Losses{{kLostInHypervisor, 8}, {kLostInDriver, 5}, {kLostInPerf, 3}}));
   EXPECT_EQ(result.events[0].taken, 108u);
