@@ -1,0 +1,65 @@
+#!/bin/busybox sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The first process of every domain of a lab. /etc/xenoprof/lab.conf says which domain this is:
+# ROLE (linux, dom0, guest), NAME, ADDRESS, PORT.
+/bin/busybox --install -s /usr/bin 2>/dev/null
+export PATH=/usr/local/bin:/usr/bin:/usr/sbin HOME=/root
+. /etc/xenoprof/lab.conf
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts -o ptmxmode=666 devpts /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /run
+mount -t debugfs debugfs /sys/kernel/debug
+mount -t tracefs tracefs /sys/kernel/tracing
+ln -sf /proc/self/fd /dev/fd
+ln -sf /run /var/run
+mkdir -p /var/log/xen /root /run/xen /run/xenstored /var/lib/xenstored
+hostname "$NAME"
+
+# A perf in here belongs to whoever came in here.
+echo 0 > /proc/sys/kernel/kptr_restrict
+echo -1 > /proc/sys/kernel/perf_event_paranoid
+
+while read -r module; do
+  insmod "$module" || echo "xenoprof-lab: $NAME: cannot load $module"
+done < /etc/xenoprof/modules
+[ -d /proc/xen ] && mount -t xenfs xenfs /proc/xen
+
+ifconfig lo 127.0.0.1 up
+case "$ROLE" in
+  dom0)
+    brctl addbr xenbr0
+    brctl setfd xenbr0 0
+    brctl addif xenbr0 eth0
+    ifconfig eth0 up
+    ifconfig xenbr0 "$ADDRESS" netmask 255.255.255.0 up
+    xenstored --pid-file /run/xenstored.pid
+    xen-init-dom0
+    xenconsoled --log=all --log-dir=/var/log/xen
+    ;;
+  *)
+    ifconfig eth0 "$ADDRESS" netmask 255.255.255.0 up
+    ;;
+esac
+
+if [ "$ROLE" != linux ] && [ -e /lib/modules/xenoprof.ko ]; then
+  insmod /lib/modules/xenoprof.ko || echo "xenoprof-lab: $NAME: cannot load xenoprof.ko"
+fi
+
+xenoprof-lab-execd "$PORT" /etc/xenoprof/token &
+
+if [ "$ROLE" = guest ] && [ -x /usr/bin/xenoprof ] && [ -e /dev/xenoprof ]; then
+  xenoprof agent > /var/log/xenoprof-agent.log 2>&1 &
+fi
+echo "xenoprof-lab: $NAME is up after $(cut -d' ' -f1 /proc/uptime) s"
+
+# The first process inherits the orphans and must not end.
+while true; do
+  wait
+  sleep 3600 &
+done

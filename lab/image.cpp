@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "image.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <vector>
+
+#include "elf_needs.h"
+
+namespace xenoprof::lab {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Programs of Debian's packages in every domain, by name in the root's usr/bin and usr/sbin.
+const std::vector<std::string> kPrograms = {"perf", "iperf3", "ethtool"};
+const std::vector<std::string> kXenPrograms = {"xenstore-read", "xenstore-write", "xenstore-list",
+                                               "xenstore-ls",   "xenstore-rm",    "xenstore-exists",
+                                               "xenstore-chmod", "xenstore-watch"};
+// Of the hypervisor's own version, in usr/lib/xen-VERSION/bin.
+const std::vector<std::string> kToolstack = {
+    "xl",       "xenstored", "xenconsoled", "xenconsole", "xen-init-dom0", "libxl-save-helper",
+    "xentop",   "xenctx",    "lsevtchn",    "xen-cpuid",  "xenpm",         "xenperf",
+    "xen-hptool"};
+// Found by dlopen(), so no program names them: thread cancellation needs the first.
+const std::vector<std::string> kLibrariesByName = {"usr/lib/x86_64-linux-gnu/libgcc_s.so.1"};
+
+const std::vector<std::string> kXenModules = {"xen-privcmd", "xen-evtchn", "xen-gntdev",
+                                              "xen-gntalloc", "xenfs"};
+
+std::vector<std::string> modules_of(Role role) {
+  std::vector<std::string> names;
+  if (role != Role::kLinux)
+    names = kXenModules;
+  if (role == Role::kDom0)
+    names.insert(names.end(), {"bridge", "xen-netback"});
+  names.emplace_back(role == Role::kGuest ? "xen-netfront" : "e1000");
+  return names;
+}
+
+fs::path toolstack_folder(const fs::path& root) {
+  std::error_code error;
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(root / "usr/lib", error))
+    if (fs::exists(entry.path() / "bin/xl", error))
+      found.push_back(entry.path() / "bin");
+  std::ranges::sort(found);
+  return found.empty() ? fs::path{} : found.back();
+}
+
+void add_root_path(InitramfsLayer& layer, const fs::path& root, const std::string& path) {
+  const fs::path file = root / fs::path(path).relative_path();
+  if (fs::is_symlink(file))
+    layer.add_link(path, fs::read_symlink(file).string());
+  else
+    layer.add_file(path, file, 0755);
+}
+
+// Makes every program of one folder a program of usr/bin.
+Result<void> add_programs(InitramfsLayer& layer, const std::vector<fs::path>& programs,
+                          const fs::path& root) {
+  for (const fs::path& program : programs)
+    layer.add_file("/usr/bin/" + program.filename().string(), program, 0755);
+  const auto needed = shared_objects_needed(programs, root);
+  if (!needed)
+    return std::unexpected(needed.error());
+  for (const std::string& path : *needed)
+    add_root_path(layer, root, path);
+  return {};
+}
+
+}  // namespace
+
+std::string_view role_name(Role role) {
+  switch (role) {
+    case Role::kLinux:
+      return "linux";
+    case Role::kDom0:
+      return "dom0";
+    case Role::kGuest:
+      return "guest";
+  }
+  return "";
+}
+
+Result<InitramfsLayer> base_layer(Role role, const fs::path& root, const Kernel& kernel) {
+  InitramfsLayer layer;
+  for (const char* folder : {"/dev", "/proc", "/sys", "/tmp", "/run", "/root", "/var/log",
+                             "/var/lib", "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64"})
+    layer.add_folder(folder);
+  for (const char* link : {"bin", "sbin", "lib", "lib64"})
+    layer.add_link(std::string("/") + link, std::string("usr/") + link);
+  layer.add_text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:::/bin/sh\n",
+                 0644);
+  layer.add_text("/etc/group", "root:x:0:\nnogroup:x:65534:\n", 0644);
+
+  std::vector<fs::path> programs;
+  std::vector<std::string> names = kPrograms;
+  if (role != Role::kLinux)
+    names.insert(names.end(), kXenPrograms.begin(), kXenPrograms.end());
+  for (const std::string& name : names) {
+    const fs::path in_bin = root / "usr/bin" / name;
+    programs.push_back(fs::exists(in_bin) ? in_bin : root / "usr/sbin" / name);
+  }
+  if (role == Role::kDom0)
+    for (const std::string& name : kToolstack)
+      programs.push_back(toolstack_folder(root) / name);
+  if (auto added = add_programs(layer, programs, root); !added)
+    return std::unexpected(added.error());
+  layer.add_file("/usr/bin/busybox", root / "usr/bin/busybox", 0755);
+  for (const std::string& library : kLibrariesByName)
+    if (fs::exists(root / library))
+      layer.add_file("/" + library, root / library, 0755);
+
+  const auto modules = modules_in_load_order(kernel.modules, modules_of(role));
+  if (!modules)
+    return std::unexpected(modules.error());
+  std::string order;
+  for (const fs::path& module : *modules) {
+    const std::string path =
+        "/usr/lib/modules/" + kernel.release + "/" + module.filename().string();
+    layer.add_file(path, module, 0644);
+    order += path + "\n";
+  }
+  layer.add_text("/etc/xenoprof/modules", order, 0644);
+  return layer;
+}
+
+Result<InitramfsLayer> program_layer(Role role, const fs::path& root, const fs::path& prefix,
+                                     const std::optional<fs::path>& driver,
+                                     const InitramfsLayer& base) {
+  InitramfsLayer layer;
+  const fs::path scripts = prefix / "share/xenoprof/lab";
+  layer.add_file("/init", scripts / "init.sh", 0755);
+  if (role == Role::kDom0)
+    layer.add_file("/etc/xen/scripts/vif-xenoprof", scripts / "vif.sh", 0755);
+  layer.add_file("/usr/bin/xenoprof-lab-execd", prefix / "bin/xenoprof-lab-execd", 0755);
+  for (const fs::path& needed : {scripts / "init.sh", prefix / "bin/xenoprof-lab-execd"})
+    if (!fs::exists(needed))
+      return fail("{} is missing; build the project first", needed.string());
+  const fs::path xenoprof = prefix / "bin/xenoprof";
+  if (fs::exists(xenoprof)) {
+    layer.add_file("/usr/bin/xenoprof", xenoprof, 0755);
+    const auto needed = shared_objects_needed({xenoprof}, root);
+    if (!needed)
+      return std::unexpected(needed.error());
+    for (const std::string& path : *needed)
+      if (!base.contains(path))
+        add_root_path(layer, root, path);
+  }
+  if (driver)
+    layer.add_file("/usr/lib/modules/xenoprof.ko", *driver, 0644);
+  return layer;
+}
+
+InitramfsLayer identity_layer(const DomainIdentity& identity) {
+  InitramfsLayer layer;
+  layer.add_text("/etc/xenoprof/lab.conf",
+                 fmt::format("ROLE={}\nNAME={}\nADDRESS={}\nPORT={}\n", role_name(identity.role),
+                             identity.name, identity.address, kControlPort),
+                 0644);
+  layer.add_text("/etc/xenoprof/token", identity.token + "\n", 0600);
+  layer.add_text("/etc/hostname", identity.name + "\n", 0644);
+  return layer;
+}
+
+Result<fs::path> cached_archive(const InitramfsLayer& layer, std::string_view name,
+                                const fs::path& cache) {
+  const fs::path file = cache / fmt::format("{}-{:016x}.cpio", name, layer.key());
+  std::error_code error;
+  if (fs::exists(file, error)) {
+    fs::last_write_time(file, fs::file_time_type::clock::now(), error);
+    return file;
+  }
+  const auto archive = layer.archive();
+  if (!archive)
+    return std::unexpected(archive.error());
+  fs::create_directories(cache, error);
+  // Images that no lab asked for in a week belong to old builds.
+  for (const auto& entry : fs::directory_iterator(cache, error))
+    if (entry.path().extension() == ".cpio" &&
+        fs::last_write_time(entry.path(), error) <
+            fs::file_time_type::clock::now() - std::chrono::days(7))
+      fs::remove(entry.path(), error);
+  const fs::path fresh = fmt::format("{}.{}", file.string(), getpid());
+  std::ofstream stream(fresh, std::ios::binary | std::ios::trunc);
+  stream.write(archive->data(), static_cast<std::streamsize>(archive->size()));
+  stream.close();
+  if (!stream)
+    return fail("cannot write {}; is the disk full?", fresh.string());
+  fs::rename(fresh, file, error);
+  if (error)
+    return fail("cannot write {}: {}", file.string(), error.message());
+  return file;
+}
+
+}  // namespace xenoprof::lab

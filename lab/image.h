@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What is in a domain's file system: layers of an initramfs, out of an unpacked package root.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "initramfs.h"
+#include "kernel.h"
+#include "model/result.h"
+
+namespace xenoprof::lab {
+
+enum class Role { kLinux, kDom0, kGuest };
+std::string_view role_name(Role role);
+
+// A domain's network address and name, for its first process.
+struct DomainIdentity {
+  Role role;
+  std::string name;
+  std::string address;
+  std::string token;
+};
+
+// The control server's port, the same in every domain.
+inline constexpr std::uint16_t kControlPort = 1914;
+
+// Debian's part: busybox, perf, Xen's tools, iperf3, modules. Changes with the package root.
+Result<InitramfsLayer> base_layer(Role role, const std::filesystem::path& root,
+                                  const Kernel& kernel);
+
+// The project's part: its programs with libraries the base lacks, its driver, the init script.
+// `prefix` is the build; programs that it does not have are left out.
+Result<InitramfsLayer> program_layer(Role role, const std::filesystem::path& root,
+                                     const std::filesystem::path& prefix,
+                                     const std::optional<std::filesystem::path>& driver,
+                                     const InitramfsLayer& base);
+
+// What differs between two domains of one role. Not cached: it holds the lab's token.
+InitramfsLayer identity_layer(const DomainIdentity& identity);
+
+// The layer as an archive file in `cache`, written only when there is none with this content.
+Result<std::filesystem::path> cached_archive(const InitramfsLayer& layer, std::string_view name,
+                                             const std::filesystem::path& cache);
+
+}  // namespace xenoprof::lab

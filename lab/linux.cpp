@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The kind `linux`: one Linux system on the emulated machine, without a hypervisor.
+#include "kind.h"
+
+namespace xenoprof::lab {
+namespace {
+
+constexpr unsigned kDefaultMemoryMib = 768;
+// The counters are for the user, not for the kernel's watchdog.
+constexpr std::string_view kCommandLine =
+    "console=ttyS0 loglevel=5 panic=-1 mitigations=off nmi_watchdog=0";
+
+std::vector<std::string> domains(const UpOptions&) {
+  return {"linux"};
+}
+
+Result<MachineSpec> machine(const UpOptions& options, const Materials& materials,
+                            const pb::Lab& lab, const LabFolder& folder) {
+  const auto base = base_layer(Role::kLinux, materials.roots.machine, materials.kernel);
+  if (!base)
+    return std::unexpected(base.error());
+  const auto programs = program_layer(Role::kLinux, materials.roots.machine, materials.prefix,
+                                      materials.driver, *base);
+  if (!programs)
+    return std::unexpected(programs.error());
+  const auto base_archive = cached_archive(*base, "linux-base", materials.images);
+  if (!base_archive)
+    return std::unexpected(base_archive.error());
+  const auto program_archive = cached_archive(*programs, "linux-programs", materials.images);
+  if (!program_archive)
+    return std::unexpected(program_archive.error());
+  const pb::Domain& domain = lab.domains(0);
+  const auto identity =
+      identity_layer({Role::kLinux, domain.name(), domain.address(), lab.token()});
+  const auto initrd = folder.path / "linux.cpio";
+  if (auto joined = join_archives({*base_archive, *program_archive}, identity, initrd); !joined)
+    return std::unexpected(joined.error());
+
+  MachineSpec spec;
+  spec.kernel = materials.kernel.vmlinux;
+  spec.initrd = initrd;
+  spec.command_line = kCommandLine;
+  spec.cpus = options.cpus != 0 ? options.cpus : 2;
+  spec.memory_mib = options.memory_mib != 0 ? options.memory_mib : kDefaultMemoryMib;
+  return spec;
+}
+
+Result<void> start_others(const UpOptions&, const pb::Lab&, Progress&) {
+  return {};
+}
+
+}  // namespace
+
+const Kind kLinuxKind = {"linux", domains, machine, start_others};
+
+}  // namespace xenoprof::lab

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// `xenoprof lab`: machines to try xenoprof on.
+#include <CLI/CLI.hpp>
+#include <termios.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <string>
+#include <vector>
+
+#include "control.h"
+#include "file_lock.h"
+#include "paths.h"
+#include "progress.h"
+#include "state.h"
+#include "up.h"
+
+namespace xenoprof::lab {
+namespace {
+
+// Of a lab command that failed itself, apart from the statuses of commands in domains.
+constexpr int kFailure = 125;
+
+int report(const Error& error) {
+  fmt::print(stderr, "xenoprof lab: {}\n", error.message);
+  return kFailure;
+}
+
+int up(const UpOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  {
+    Progress progress;
+    if (auto done = bring_up(options, progress); !done) {
+      progress.note(fmt::format("xenoprof lab: {}", done.error().message));
+      return kFailure;
+    }
+  }
+  const auto lab = running_lab(options.name);
+  if (!lab)
+    return report(lab.error());
+  std::string domains;
+  for (const pb::Domain& domain : lab->domains())
+    domains += (domains.empty() ? "" : ", ") + domain.name();
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+  fmt::print(stderr, "lab '{}' is up after {:.1f} s: {}\n", lab->name(), elapsed.count(), domains);
+  return 0;
+}
+
+int status() {
+  bool any = false;
+  for (const std::string& name : lab_names()) {
+    const auto folder = lab_folder(name);
+    if (!folder)
+      return report(folder.error());
+    const auto lab = read_state(*folder);
+    const auto pid = machine_pid(*folder);
+    if (!pid && lab && !*lab)
+      continue;
+    any = true;
+    if (!lab || !*lab) {
+      fmt::print("{}: left over, process {}; end it with `xenoprof lab down --name {}`\n", name,
+                 pid.value_or(0), name);
+      continue;
+    }
+    const char* state = !pid                  ? "machine ended"
+                        : (*lab)->complete() ? "up"
+                                             : "starting, or left over";
+    fmt::print("{}: {} ({}), {} CPUs, {} MiB, process {}, logs in {}\n", name, state,
+               (*lab)->kind(), (*lab)->cpus(), (*lab)->memory_mib(), pid.value_or(0),
+               folder->path.string());
+    for (const pb::Domain& domain : (*lab)->domains())
+      fmt::print("  {:8} {}\n", domain.name(), domain.address());
+  }
+  if (!any)
+    fmt::print("no lab is up\n");
+  return 0;
+}
+
+Result<Endpoint> endpoint_in(const std::string& lab_name, const std::string& domain_name) {
+  const auto lab = running_lab(lab_name);
+  if (!lab)
+    return std::unexpected(lab.error());
+  const auto domain = find_domain(*lab, domain_name);
+  if (!domain)
+    return std::unexpected(domain.error());
+  return endpoint_of(*lab, *domain);
+}
+
+int exec(const std::string& lab_name, const std::string& domain,
+         const std::vector<std::string>& command) {
+  const auto endpoint = endpoint_in(lab_name, domain);
+  if (!endpoint)
+    return report(endpoint.error());
+  ExecOptions options;
+  options.forward_signals = true;
+  const auto exit_status = exec_in_domain(
+      *endpoint, command, {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}, options);
+  return exit_status ? exit_status->shell_status() : report(exit_status.error());
+}
+
+// The terminal passes every key on while this lives.
+class RawTerminal {
+ public:
+  RawTerminal() {
+    tcgetattr(STDIN_FILENO, &before_);
+    termios raw = before_;
+    cfmakeraw(&raw);
+    tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+  }
+  ~RawTerminal() { tcsetattr(STDIN_FILENO, TCSANOW, &before_); }
+  RawTerminal(const RawTerminal&) = delete;
+  RawTerminal& operator=(const RawTerminal&) = delete;
+
+ private:
+  termios before_{};
+};
+
+int shell(const std::string& lab_name, const std::string& domain) {
+  const auto endpoint = endpoint_in(lab_name, domain);
+  if (!endpoint)
+    return report(endpoint.error());
+  if (isatty(STDIN_FILENO) == 0)
+    return report({"a shell needs a terminal; use `xenoprof lab exec` for commands"});
+  ExecOptions options;
+  options.terminal = true;
+  options.forward_signals = true;
+  const char* terminal = std::getenv("TERM");
+  options.environment = {std::string("TERM=") + (terminal == nullptr ? "vt100" : terminal)};
+  const auto exit_status = [&] {
+    const RawTerminal raw;
+    return exec_in_domain(*endpoint, {"sh", "-l"}, {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO},
+                          options);
+  }();
+  return exit_status ? exit_status->shell_status() : report(exit_status.error());
+}
+
+int down_one(const std::string& name, bool say_nothing_there) {
+  const auto folder = lab_folder(name);
+  if (!folder)
+    return report(folder.error());
+  const auto lock = FileLock::take(folder->lock_file(), FileLock::Wait::kNever);
+  if (!lock)
+    return report(lock.error());
+  const auto ended = end_machine(*folder);
+  if (!ended)
+    return report(ended.error());
+  if (*ended)
+    fmt::print(stderr, "lab '{}' is down\n", name);
+  else if (say_nothing_there)
+    fmt::print(stderr, "lab '{}' was not up\n", name);
+  return 0;
+}
+
+int down(const std::string& name, bool all) {
+  if (!all)
+    return down_one(name, true);
+  int result = 0;
+  for (const std::string& each : lab_names())
+    result = std::max(result, down_one(each, false));
+  return result;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Machines to try xenoprof on.", "xenoprof lab");
+  app.require_subcommand(1);
+  int result = 0;
+
+  UpOptions options;
+  auto* up_command = app.add_subcommand("up", "make a lab and wait until it is up");
+  up_command->add_option("KIND", options.kind, "xen (dom0 and guests) or linux")->required();
+  up_command->add_option("--name", options.name, "of the lab")->capture_default_str();
+  up_command->add_option("--guests", options.guests, "number of guests")
+      ->check(CLI::Range(0, 8))->capture_default_str();
+  up_command->add_option("--vcpus", options.vcpus, "of each guest")
+      ->check(CLI::Range(1, 16))->capture_default_str();
+  up_command->add_option("--dom0-vcpus", options.dom0_vcpus, "of dom0")
+      ->check(CLI::Range(1, 16))->capture_default_str();
+  up_command->add_option("--memory", options.memory_mib, "of each guest (or of linux), MiB")
+      ->check(CLI::Range(128, 65536));
+  up_command->add_option("--dom0-memory", options.dom0_memory_mib, "of dom0, MiB")
+      ->check(CLI::Range(384, 65536));
+  up_command->add_option("--cpus", options.cpus, "of the machine")->check(CLI::Range(1, 16));
+  up_command->callback([&] { result = up(options); });
+
+  app.add_subcommand("status", "show the labs")->callback([&] { result = status(); });
+
+  std::string name = "default";
+  std::string domain;
+  std::vector<std::string> command;
+  auto* exec_command = app.add_subcommand("exec", "run a command in a domain");
+  exec_command->add_option("--name", name, "of the lab")->capture_default_str();
+  exec_command->add_option("DOMAIN", domain, "linux, dom0, guest1, ...")->required();
+  exec_command->add_option("COMMAND", command, "and its arguments, after --")->required();
+  exec_command->positionals_at_end();
+  exec_command->callback([&] {
+    // CLI11 takes a first "--" for a positional when only positionals may follow.
+    if (command.size() > 1 && command.front() == "--")
+      command.erase(command.begin());
+    result = exec(name, domain, command);
+  });
+
+  auto* shell_command = app.add_subcommand("shell", "a shell in a domain");
+  shell_command->add_option("--name", name, "of the lab")->capture_default_str();
+  shell_command->add_option("DOMAIN", domain, "linux, dom0, guest1, ...")->required();
+  shell_command->callback([&] { result = shell(name, domain); });
+
+  bool all = false;
+  auto* down_command = app.add_subcommand("down", "end a lab");
+  down_command->add_option("--name", name, "of the lab")->capture_default_str();
+  down_command->add_flag("--all", all, "end every lab of this user");
+  down_command->callback([&] { result = down(name, all); });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? 0 : kFailure;
+  }
+  return result;
+}
+
+}  // namespace
+}  // namespace xenoprof::lab
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  return xenoprof::lab::run(argc, argv);
+}

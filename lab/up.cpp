@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "up.h"
+
+#include <fcntl.h>
+#include <sys/random.h>
+
+#include <array>
+#include <fstream>
+
+#include "control.h"
+#include "file_lock.h"
+#include "paths.h"
+#include "wait.h"
+
+namespace xenoprof::lab {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr auto kFirstDomainLimit = std::chrono::seconds(180);
+constexpr int kFirstAddress = 15;  // QEMU's user network keeps 10.0.2.2-4 to itself
+
+Result<const Kind*> find_kind(const std::string& name) {
+  for (const Kind* kind : {&kXenKind, &kLinuxKind})
+    if (kind->name == name)
+      return kind;
+  return fail("'{}' is no kind of lab; there are xen and linux", name);
+}
+
+Result<std::string> random_token() {
+  std::array<unsigned char, 16> bytes{};
+  if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
+    return fail("cannot get random bytes");
+  std::string token;
+  for (const unsigned char byte : bytes)
+    token += fmt::format("{:02x}", byte);
+  return token;
+}
+
+Result<Materials> prepare_materials(Progress& progress) {
+  Materials materials;
+  const auto cache = cache_folder();
+  if (!cache)
+    return std::unexpected(cache.error());
+  auto prefix = build_prefix();
+  if (!prefix)
+    return std::unexpected(prefix.error());
+  materials.prefix = *prefix;
+  materials.images = *cache / "images";
+  auto roots = ensure_roots(Refresh::kWhenMissing, progress);
+  if (!roots)
+    return std::unexpected(roots.error());
+  materials.roots = *roots;
+  auto kernel = find_kernel(materials.roots.machine, materials.images);
+  if (!kernel)
+    return std::unexpected(kernel.error());
+  materials.kernel = *kernel;
+  return materials;
+}
+
+Result<pb::Lab> describe_lab(const UpOptions& options, const Kind& kind,
+                             const Materials& materials) {
+  pb::Lab lab;
+  lab.set_name(options.name);
+  lab.set_kind(std::string(kind.name));
+  lab.set_kernel_release(materials.kernel.release);
+  const auto token = random_token();
+  if (!token)
+    return std::unexpected(token.error());
+  lab.set_token(*token);
+  const auto names = kind.domains(options);
+  const auto ports = free_ports(names.size());
+  if (!ports)
+    return std::unexpected(ports.error());
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    pb::Domain* domain = lab.add_domains();
+    domain->set_name(names[i]);
+    domain->set_address(fmt::format("10.0.2.{}", kFirstAddress + i));
+    domain->set_port((*ports)[i]);
+  }
+  return lab;
+}
+
+Result<void> boot(const UpOptions& options, const Kind& kind, const Materials& materials,
+                  const LabFolder& folder, Progress& progress) {
+  auto lab = describe_lab(options, kind, materials);
+  if (!lab)
+    return std::unexpected(lab.error());
+  progress.step("making images");
+  auto spec = kind.machine(options, materials, *lab, folder);
+  if (!spec)
+    return std::unexpected(spec.error());
+  for (const pb::Domain& domain : lab->domains())
+    spec->forwards.push_back({static_cast<std::uint16_t>(domain.port()), domain.address()});
+  lab->set_cpus(spec->cpus);
+  lab->set_memory_mib(spec->memory_mib);
+  if (const auto plugin = pmu_plugin(materials.prefix); !plugin)
+    progress.note(plugin.error().message);
+
+  progress.step(fmt::format("booting {}", lab->domains(0).name()));
+  if (auto started = start_machine(*spec, folder, materials.roots.tools, materials.prefix);
+      !started)
+    return started;
+  lab->set_pid(machine_pid(folder).value_or(0));
+  if (auto written = write_state(folder, *lab); !written)
+    return written;
+  if (auto up = wait_for_domain(*lab, lab->domains(0), folder, kFirstDomainLimit, progress); !up)
+    return up;
+  if (auto others = kind.start_others(options, *lab, progress); !others)
+    return others;
+  lab->set_complete(true);
+  return write_state(folder, *lab);
+}
+
+}  // namespace
+
+Result<void> join_archives(const std::vector<fs::path>& archives, const InitramfsLayer& last,
+                           const fs::path& file) {
+  const auto end = last.archive();
+  if (!end)
+    return std::unexpected(end.error());
+  std::error_code error;
+  fs::remove(file, error);
+  std::ofstream out(file, std::ios::binary | std::ios::trunc);
+  fs::permissions(file, fs::perms::owner_read | fs::perms::owner_write, error);
+  for (const fs::path& archive : archives)
+    out << std::ifstream(archive, std::ios::binary).rdbuf();
+  out << *end;
+  out.close();
+  if (!out)
+    return fail("cannot write {}; is the disk full?", file.string());
+  return {};
+}
+
+Result<void> bring_up(const UpOptions& options, Progress& progress) {
+  const auto kind = find_kind(options.kind);
+  if (!kind)
+    return std::unexpected(kind.error());
+  const auto folder = lab_folder(options.name);
+  if (!folder)
+    return std::unexpected(folder.error());
+  const auto lock = FileLock::take(folder->lock_file(), FileLock::Wait::kNever);
+  if (!lock)
+    return std::unexpected(lock.error());
+  if (machine_pid(*folder))
+    return fail("lab '{0}' is already up; use it, or end it with `xenoprof lab down --name {0}`",
+                options.name);
+  if (auto tidied = end_machine(*folder); !tidied)
+    return std::unexpected(tidied.error());
+  interrupt_waits_on_signals();
+  const auto materials = prepare_materials(progress);
+  if (!materials)
+    return std::unexpected(materials.error());
+  auto booted = boot(options, **kind, *materials, *folder, progress);
+  if (!booted) {
+    // Whatever comes of it, the reason for the failure is what the user needs.
+    [[maybe_unused]] const auto ended = end_machine(*folder);
+    return booted;
+  }
+  return {};
+}
+
+}  // namespace xenoprof::lab

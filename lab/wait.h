@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <chrono>
+
+#include "control.h"
+#include "lab/state.pb.h"
+#include "model/result.h"
+#include "progress.h"
+#include "state.h"
+
+namespace xenoprof::lab {
+
+// From now on SIGINT and SIGTERM end the waits below with an error instead of the process.
+void interrupt_waits_on_signals();
+
+// Waits until the domain runs commands. The error of a wait that ran out says for what it waited
+// and shows the end of the console log.
+Result<void> wait_for_domain(const pb::Lab& lab, const pb::Domain& domain,
+                             const LabFolder& folder, std::chrono::seconds limit,
+                             Progress& progress);
+
+}  // namespace xenoprof::lab
