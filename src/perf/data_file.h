@@ -75,7 +75,7 @@ class DataWriter {
 Result<void> append(const std::filesystem::path& path, Bytes records);
 
 // Reads what DataWriter writes; another perf.data is refused with a sentence. Whatever the file
-// holds, memory stays within a few times 64 KiB plus the attributes.
+// holds, memory stays within a few hundred KiB.
 class DataReader {
  public:
   static Result<DataReader> open(const std::filesystem::path& path);
@@ -92,8 +92,8 @@ class DataReader {
   std::uint64_t unknown() const { return unknown_; }
 
  private:
-  DataReader(std::filesystem::path path, File file, Layout layout, RecordParser parser,
-             std::uint64_t offset, std::uint64_t end, bool truncated);
+  DataReader(std::filesystem::path path, File file, Layout layout, std::uint64_t offset,
+             std::uint64_t end, bool truncated);
   Result<bool> fill(std::size_t size);
 
   std::filesystem::path path_;

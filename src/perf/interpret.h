@@ -5,8 +5,11 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "model/profile.h"
 #include "perf/records.h"
@@ -29,9 +32,6 @@ class Interpreter {
   };
 
   explicit Interpreter(const Layout& layout, Kind kind = Kind::kOwn);
-  Interpreter(Interpreter&&) noexcept;
-  Interpreter& operator=(Interpreter&&) noexcept;
-  ~Interpreter();
 
   void add(const Record& record);
 
@@ -48,8 +48,13 @@ class Interpreter {
   struct Mapping {
     std::uint64_t end = 0;
     std::uint64_t page_offset = 0;
-    ImageId image = 0;
-    bool file = false;  // addresses are file offsets
+    std::uint32_t image = 0;  // index into images_
+  };
+  struct MappedImage {
+    std::string name;
+    std::string build_id;
+    bool file = false;          // its addresses are file offsets
+    std::optional<ImageId> id;  // in the profile once a sample lies in it
   };
   using Mappings = std::map<std::uint64_t, Mapping>;  // by start; they never overlap
 
@@ -60,14 +65,18 @@ class Interpreter {
   void on(const LostRecord& lost);
 
   void map(Mappings& mappings, std::uint64_t start, const Mapping& mapping);
+  void clear(std::int32_t pid);
+  std::uint32_t image(std::string_view name, Bytes build_id, bool file);
+  static const Mapping* find(const Mappings& mappings, std::uint64_t pc, std::uint64_t& start);
   LocationId kernel_location(std::uint64_t pc);
-  LocationId user_location(const Mappings* mappings, std::uint64_t pc);
+  LocationId user_location(std::int32_t pid, std::uint64_t pc);
+  LocationId location(std::uint32_t image, std::uint64_t address);
+  StringId process_name(std::int32_t tid);
 
   Kind kind_;
   Profile profile_;
-  ImageId kernel_image_;
-  ImageId unknown_image_;
-  ImageId xen_image_;
+  std::vector<MappedImage> images_;
+  std::unordered_map<std::string, std::uint32_t> image_ids_;  // by name and build-id
   Mappings kernel_;
   // By pid; shared between parent and child until one of them maps something.
   std::unordered_map<std::int32_t, std::shared_ptr<Mappings>> processes_;

@@ -59,10 +59,10 @@ class Recorder {
 
   // Empties the rings and hands out what is old enough to be in order for sure: everything up to
   // the previous drain.
-  Result<void> drain(const Sink& sink);
+  void drain(const Sink& sink);
 
   // Ends recording and hands out all the rest.
-  Result<void> stop(const Sink& sink);
+  void stop(const Sink& sink);
 
   RecorderLosses losses() const;
 

@@ -3,13 +3,10 @@
 // linux/perf_event.h lays them out. The same bytes travel over the wire and into the file.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string_view>
-#include <unordered_map>
 #include <variant>
 #include <vector>
 
@@ -120,19 +117,14 @@ Result<Bytes> first_record(Bytes bytes);
 class RecordParser {
  public:
   explicit RecordParser(const Layout& layout);
-  // For files whose attributes bear other identifiers: identifier -> index of the event, or no
-  // index for sideband.
-  RecordParser(std::uint64_t sample_type,
-               std::unordered_map<std::uint64_t, std::optional<std::size_t>> ids);
-
   // `record` is one whole record.
   Result<Record> parse(Bytes record);
 
  private:
-  Result<SampleRecord> parse_sample(std::uint16_t misc, Bytes payload, std::uint64_t& time);
+  Result<Record> parse_sample(std::uint16_t misc, Bytes payload);
 
-  std::uint64_t sample_type_;
-  std::unordered_map<std::uint64_t, std::optional<std::size_t>> ids_;
+  std::size_t num_events_;
+  bool call_chains_;
   std::vector<std::uint64_t> call_chain_;
 };
 
@@ -166,8 +158,6 @@ class RecordBuilder {
   Bytes sideband(Bytes record);
 
  private:
-  template <class T>
-  void put(const T& value);
   void put_text(std::string_view text);
   void begin(std::uint32_t type, std::uint16_t misc);
   Bytes end(std::int32_t pid, std::int32_t tid, std::uint64_t time, std::uint64_t id);

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <fcntl.h>
+#include <linux/perf_event.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <string_view>
+#include <utility>
+
+#include "perf/bytes.h"
+#include "perf/data_file.h"
+#include "perf/data_format.h"
+
+namespace xenoprof::perf {
+namespace {
+
+constexpr std::size_t kBlock = std::size_t{256} << 10;
+
+using Buffer = std::vector<std::byte>;
+
+// perf's form of text in features: a length that is a multiple of 64, zeros at the end.
+void put_text(Buffer& buffer, std::string_view text) {
+  const auto length = static_cast<std::uint32_t>((text.size() + 64) / 64 * 64);
+  put(buffer, length);
+  put_bytes(buffer, std::as_bytes(std::span(text)));
+  buffer.resize(buffer.size() + length - text.size());
+}
+
+// perf's own events have a type and number of their own; the others are known by name only.
+struct HardwareName {
+  std::string_view name;
+  std::uint64_t config;
+};
+constexpr std::array kHardwareNames = {
+    HardwareName{"cycles", PERF_COUNT_HW_CPU_CYCLES},
+    HardwareName{"cpu-cycles", PERF_COUNT_HW_CPU_CYCLES},
+    HardwareName{"instructions", PERF_COUNT_HW_INSTRUCTIONS},
+    HardwareName{"branches", PERF_COUNT_HW_BRANCH_INSTRUCTIONS},
+    HardwareName{"branch-instructions", PERF_COUNT_HW_BRANCH_INSTRUCTIONS},
+    HardwareName{"branch-misses", PERF_COUNT_HW_BRANCH_MISSES},
+    HardwareName{"cache-references", PERF_COUNT_HW_CACHE_REFERENCES},
+    HardwareName{"cache-misses", PERF_COUNT_HW_CACHE_MISSES},
+};
+
+struct Attribute {
+  perf_event_attr attr;
+  std::string name;
+  std::uint64_t id;
+};
+
+std::vector<Attribute> attributes(const Layout& layout) {
+  perf_event_attr common = {};
+  common.size = sizeof common;
+  common.sample_type = sample_type(layout);
+  common.sample_id_all = 1;
+  common.use_clockid = 1;
+  common.clockid = CLOCK_MONOTONIC;
+
+  perf_event_attr sideband = common;
+  sideband.type = PERF_TYPE_SOFTWARE;
+  sideband.config = PERF_COUNT_SW_DUMMY;
+  sideband.sample_period = 1;
+  sideband.mmap = 1;
+  sideband.mmap2 = 1;
+  sideband.comm = 1;
+  sideband.comm_exec = 1;
+  sideband.task = 1;
+  std::vector<Attribute> result = {{sideband, "dummy:HG", kSidebandId}};
+
+  for (std::size_t i = 0; i < layout.events.size(); ++i) {
+    const Event& event = layout.events[i];
+    perf_event_attr attr = common;
+    attr.type = PERF_TYPE_RAW;
+    attr.sample_period = event.count;
+    const auto* known = std::find_if(kHardwareNames.begin(), kHardwareNames.end(),
+                                     [&](const HardwareName& it) { return it.name == event.name; });
+    if (known != kHardwareNames.end()) {
+      attr.type = PERF_TYPE_HARDWARE;
+      attr.config = known->config;
+    }
+    result.push_back({attr, event.name, event_id(i)});
+  }
+  return result;
+}
+
+Buffer event_names(const Layout& layout) {
+  Buffer buffer;
+  const auto all = attributes(layout);
+  put(buffer, static_cast<std::uint32_t>(all.size()));
+  put(buffer, static_cast<std::uint32_t>(sizeof(perf_event_attr)));
+  for (const Attribute& attribute : all) {
+    put(buffer, attribute.attr);
+    put(buffer, std::uint32_t{1});  // identifiers
+    put_text(buffer, attribute.name);
+    put(buffer, attribute.id);
+  }
+  return buffer;
+}
+
+Buffer build_ids(const std::vector<BuildId>& all) {
+  // struct perf_record_header_build_id of tools/lib/perf/include/perf/event.h.
+  struct Fields {
+    perf_event_header header;
+    std::int32_t pid;
+    std::array<std::byte, 20> id;
+    std::uint8_t size;
+    std::uint8_t reserved[3];
+  };
+  static_assert(sizeof(Fields) == 36);
+  constexpr std::uint16_t kHasSize = 1 << 15;  // PERF_RECORD_MISC_BUILD_ID_SIZE
+  Buffer buffer;
+  for (const BuildId& build_id : all) {
+    const std::string_view path = std::string_view(build_id.path).substr(0, 4096);
+    const std::size_t room = (path.size() + 64) / 64 * 64;
+    Fields fields = {};
+    fields.header.misc = kHasSize;
+    fields.header.misc |= build_id.kernel ? PERF_RECORD_MISC_KERNEL : PERF_RECORD_MISC_USER;
+    fields.header.size = static_cast<std::uint16_t>(sizeof fields + room);
+    fields.pid = -1;
+    fields.size = static_cast<std::uint8_t>(std::min(build_id.id.size(), fields.id.size()));
+    std::copy_n(build_id.id.begin(), fields.size, fields.id.begin());
+    put(buffer, fields);
+    put_bytes(buffer, std::as_bytes(std::span(path)));
+    buffer.resize(buffer.size() + room - path.size());
+  }
+  return buffer;
+}
+
+std::map<Feature, Buffer> feature_sections(const Layout& layout, const Features& features) {
+  std::map<Feature, Buffer> sections;
+  sections[kEventNamesFeature] = event_names(layout);
+  const auto text = [&](Feature feature, const std::string& value) {
+    if (!value.empty()) {
+      put_text(sections[feature], value);
+    }
+  };
+  text(kHostnameFeature, features.hostname);
+  text(kOsReleaseFeature, features.os_release);
+  text(kArchitectureFeature, features.architecture);
+  if (features.cpus != 0) {
+    Buffer& cpus = sections[kCpusFeature];
+    put(cpus, features.cpus);  // available
+    put(cpus, features.cpus);  // online
+  }
+  if (!features.command_line.empty()) {
+    Buffer& words = sections[kCommandLineFeature];
+    put(words, static_cast<std::uint32_t>(features.command_line.size()));
+    for (const std::string& word : features.command_line) {
+      put_text(words, word);
+    }
+  }
+  if (!features.build_ids.empty()) {
+    sections[kBuildIdFeature] = build_ids(features.build_ids);
+  }
+  return sections;
+}
+
+Result<void> write_data_size(int descriptor, std::uint64_t size,
+                             const std::filesystem::path& path) {
+  return write_at(descriptor, offsetof(FileHeader, data) + offsetof(FileSection, size),
+                  std::as_bytes(std::span(&size, 1)), path);
+}
+
+}  // namespace
+
+Features local_features() {
+  Features features;
+  utsname name = {};
+  if (::uname(&name) == 0) {
+    features.hostname = name.nodename;
+    features.os_release = name.release;
+    features.architecture = name.machine;
+  }
+  const long cpus = ::sysconf(_SC_NPROCESSORS_ONLN);
+  features.cpus = cpus > 0 ? static_cast<std::uint32_t>(cpus) : 0;
+  std::ifstream command_line("/proc/self/cmdline", std::ios::binary);
+  for (std::string word; std::getline(command_line, word, '\0');) {
+    features.command_line.push_back(word);
+  }
+  return features;
+}
+
+DataWriter::DataWriter(std::filesystem::path path, File file, const Layout& layout)
+    : path_(std::move(path)), file_(std::move(file)), layout_(layout) {}
+
+Result<DataWriter> DataWriter::create(const std::filesystem::path& path, const Layout& layout) {
+  // Addresses and command lines are nobody else's business.
+  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (descriptor < 0) {
+    return fail("cannot create {}: {}", path.string(), std::strerror(errno));
+  }
+  DataWriter writer(path, File(descriptor), layout);
+
+  const auto all = attributes(layout);
+  FileHeader header;
+  header.size = sizeof header;
+  header.attr_size = sizeof(perf_event_attr) + sizeof(FileSection);
+  header.attrs = {sizeof header + all.size() * sizeof(std::uint64_t),
+                  all.size() * header.attr_size};
+  header.data = {header.attrs.offset + header.attrs.size, 0};
+  Buffer head;
+  put(head, header);
+  for (const Attribute& attribute : all) {
+    put(head, attribute.id);
+  }
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    put(head, all[i].attr);
+    put(head, FileSection{sizeof header + i * sizeof(std::uint64_t), sizeof(std::uint64_t)});
+  }
+  writer.data_offset_ = header.data.offset;
+  if (auto done = write_at(descriptor, 0, head, path); !done) {
+    return std::unexpected(done.error());
+  }
+  return writer;
+}
+
+Result<void> DataWriter::write(Bytes records) {
+  put_bytes(buffer_, records);
+  return buffer_.size() < kBlock ? Result<void>{} : flush();
+}
+
+Result<void> DataWriter::flush() {
+  if (buffer_.empty()) {
+    return {};
+  }
+  // The size follows the data, so that what the header promises is always there.
+  if (auto done = write_at(file_.descriptor(), data_offset_ + data_bytes_, buffer_, path_); !done) {
+    return done;
+  }
+  data_bytes_ += buffer_.size();
+  buffer_.clear();
+  return write_data_size(file_.descriptor(), data_bytes_, path_);
+}
+
+Result<void> DataWriter::finish(const Features& features) {
+  if (auto done = flush(); !done) {
+    return done;
+  }
+  const auto sections = feature_sections(layout_, features);
+  const std::uint64_t table = data_offset_ + data_bytes_;
+  std::uint64_t offset = table + sections.size() * sizeof(FileSection);
+  std::array<std::uint64_t, 4> bits = {};
+  Buffer tail;
+  for (const auto& [feature, section] : sections) {
+    bits[feature / 64] |= std::uint64_t{1} << (feature % 64);
+    put(tail, FileSection{offset, section.size()});
+    offset += section.size();
+  }
+  for (const auto& [feature, section] : sections) {
+    put_bytes(tail, section);
+  }
+  if (auto done = write_at(file_.descriptor(), table, tail, path_); !done) {
+    return done;
+  }
+  return write_at(file_.descriptor(), offsetof(FileHeader, features),
+                  std::as_bytes(std::span(bits)), path_);
+}
+
+Result<void> append(const std::filesystem::path& path, Bytes records) {
+  const File file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  struct stat status = {};
+  if (file.descriptor() < 0 || ::fstat(file.descriptor(), &status) != 0) {
+    return fail("cannot open {} to add records: {}", path.string(), std::strerror(errno));
+  }
+  const auto size = static_cast<std::uint64_t>(status.st_size);
+  FileHeader header;
+  auto read = read_at(file.descriptor(), 0, std::as_writable_bytes(std::span(&header, 1)), path);
+  if (!read) {
+    return std::unexpected(read.error());
+  }
+  if (!*read || header.magic != kMagic || header.size != sizeof header ||
+      header.data.offset > size || header.data.size > size - header.data.offset) {
+    return fail("{} is no whole perf.data, so nothing can be added to it", path.string());
+  }
+  const std::uint64_t end = header.data.offset + header.data.size;
+  Buffer old_tail(size - end);
+  read = read_at(file.descriptor(), end, old_tail, path);
+  if (!read) {
+    return std::unexpected(read.error());
+  }
+  std::size_t num_features = 0;
+  for (const std::uint64_t bits : header.features) {
+    num_features += static_cast<std::size_t>(std::popcount(bits));
+  }
+  if (!*read || num_features * sizeof(FileSection) > old_tail.size()) {
+    return fail("{} is no whole perf.data, so nothing can be added to it", path.string());
+  }
+
+  Buffer tail(records.begin(), records.end());
+  if (num_features != 0) {
+    put_bytes(tail, old_tail);
+    for (std::size_t i = 0; i < num_features; ++i) {
+      std::byte* const entry = tail.data() + records.size() + i * sizeof(FileSection);
+      FileSection section;
+      std::memcpy(&section, entry, sizeof section);
+      section.offset += records.size();
+      std::memcpy(entry, &section, sizeof section);
+    }
+  }
+  // While the features move, the header announces none; so the file can be read at every moment.
+  const auto write_features = [&](std::span<const std::uint64_t> bits) {
+    return write_at(file.descriptor(), offsetof(FileHeader, features), std::as_bytes(bits), path);
+  };
+  constexpr std::array<std::uint64_t, 4> kNone = {};
+  if (auto done = write_features(kNone); !done) {
+    return done;
+  }
+  if (auto done = write_at(file.descriptor(), end, tail, path); !done) {
+    // What was there fits there again.
+    if (write_at(file.descriptor(), end, old_tail, path) && write_features(header.features)) {
+      std::ignore = ::ftruncate(file.descriptor(), status.st_size);
+    }
+    return done;
+  }
+  if (auto done = write_data_size(file.descriptor(), header.data.size + records.size(), path);
+      !done) {
+    return done;
+  }
+  return write_features(header.features);
+}
+
+}  // namespace xenoprof::perf

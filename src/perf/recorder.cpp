@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "perf/recorder.h"
+
+#include <linux/perf_event.h>
+#include <poll.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <fstream>
+#include <utility>
+#include <vector>
+
+#include "perf/bytes.h"
+#include "perf/call_chain.h"
+#include "perf/ring.h"
+#include "perf/synthesize.h"
+#include "perf/tracepoint.h"
+
+namespace xenoprof::perf {
+namespace {
+
+// The head of the kernel's records of the tracepoint, by the sample_type we ask for; then come the
+// call chain, if wanted, and the raw fields.
+struct SampleHead {
+  perf_event_header header;
+  std::uint64_t id;
+  std::int32_t pid;
+  std::int32_t tid;
+  std::uint64_t time;
+  std::uint32_t cpu;
+  std::uint32_t reserved;
+};
+static_assert(sizeof(SampleHead) == 40);
+
+// Where the time stands in what sample_id_all appends to the other records, from the end: time, cpu
+// and reserved, identifier.
+constexpr std::size_t kTimeFromEnd = 24;
+constexpr std::size_t kTrailer = 32;
+
+std::uint64_t now() {
+  timespec time = {};
+  ::clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u +
+         static_cast<std::uint64_t>(time.tv_nsec);
+}
+
+// "0-3,5" -> 0 1 2 3 5
+Result<std::vector<int>> online_cpus() {
+  constexpr const char* kPath = "/sys/devices/system/cpu/online";
+  std::ifstream file(kPath);
+  std::vector<int> cpus;
+  for (std::string range; std::getline(file, range, ',');) {
+    int first = 0;
+    int last = 0;
+    const char* const end = range.data() + range.size();
+    auto parsed = std::from_chars(range.data(), end, first);
+    if (parsed.ec != std::errc()) {
+      break;
+    }
+    last = first;
+    if (parsed.ptr != end && *parsed.ptr == '-') {
+      std::from_chars(parsed.ptr + 1, end, last);
+    }
+    for (int cpu = first; cpu <= last; ++cpu) {
+      cpus.push_back(cpu);
+    }
+  }
+  if (cpus.empty()) {
+    return fail("cannot read the online CPUs from {}: is sysfs mounted on /sys?", kPath);
+  }
+  return cpus;
+}
+
+perf_event_attr common_attr() {
+  perf_event_attr attr = {};
+  attr.sample_type = PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_TID | PERF_SAMPLE_TIME | PERF_SAMPLE_CPU;
+  attr.sample_id_all = 1;
+  attr.sample_period = 1;
+  attr.use_clockid = 1;
+  attr.clockid = CLOCK_MONOTONIC;
+  return attr;
+}
+
+// Mappings come with their inode and not with their build-id: the kernel knows the latter only
+// while the page with the note is in memory.
+perf_event_attr sideband_attr() {
+  perf_event_attr attr = common_attr();
+  attr.type = PERF_TYPE_SOFTWARE;
+  attr.config = PERF_COUNT_SW_DUMMY;
+  attr.mmap = 1;
+  attr.mmap2 = 1;
+  attr.comm = 1;
+  attr.comm_exec = 1;
+  attr.task = 1;
+  return attr;
+}
+
+perf_event_attr sample_attr(const Tracepoint& tracepoint, bool call_chains) {
+  perf_event_attr attr = common_attr();
+  attr.type = PERF_TYPE_TRACEPOINT;
+  attr.config = tracepoint.id();
+  attr.sample_type |= PERF_SAMPLE_RAW;
+  if (call_chains) {
+    attr.sample_type |= PERF_SAMPLE_CALLCHAIN;
+  }
+  return attr;
+}
+
+}  // namespace
+
+class Recorder::Impl {
+ public:
+  Impl(const RecorderOptions& options, const Tracepoint& tracepoint)
+      : layout_(options.layout), tracepoint_(tracepoint), builder_(layout_) {}
+
+  Result<void> open(const RecorderOptions& options);
+  Result<void> start(const Sink& sink);
+  void read(std::uint64_t horizon, const Sink& sink);
+  // What was lost after the last PERF_RECORD_LOST.
+  void tell_losses(const Sink& sink);
+
+  std::vector<int> descriptors_;
+  std::vector<Ring> sideband_;
+  std::vector<Ring> samples_;
+  RecorderLosses losses_;
+  // Start of the last drain: what is older has been read for sure in the next one.
+  std::uint64_t horizon_ = 0;
+
+ private:
+  enum class Origin : std::uint8_t { kSideband, kSamples };
+  struct Pending {
+    std::uint64_t time;
+    std::size_t offset;  // into bytes_
+    std::uint16_t size;
+    Origin origin;
+  };
+
+  void collect(Ring& ring, Origin origin);
+  void count_losses();
+  void emit(const Pending& pending, const Sink& sink);
+  void emit_lost(Origin origin, std::uint64_t time, std::uint64_t count, const Sink& sink);
+  void emit_sample(Bytes record, const Sink& sink);
+
+  Layout layout_;
+  Tracepoint tracepoint_;
+  RecordBuilder builder_;
+  std::vector<Pending> pending_;
+  std::vector<std::byte> bytes_;
+  std::vector<std::uint64_t> chain_;
+  // What PERF_RECORD_LOST told so far.
+  RecorderLosses told_;
+};
+
+Result<void> Recorder::Impl::open(const RecorderOptions& options) {
+  const auto cpus = online_cpus();
+  if (!cpus) {
+    return std::unexpected(cpus.error());
+  }
+  for (const int cpu : *cpus) {
+    auto sideband = Ring::open(sideband_attr(), cpu, options.sideband_ring_bytes);
+    if (!sideband) {
+      return std::unexpected(sideband.error());
+    }
+    auto samples =
+        Ring::open(sample_attr(tracepoint_, layout_.call_chains), cpu, options.sample_ring_bytes);
+    if (!samples) {
+      return std::unexpected(samples.error());
+    }
+    descriptors_.push_back(sideband->descriptor());
+    descriptors_.push_back(samples->descriptor());
+    sideband_.push_back(std::move(*sideband));
+    samples_.push_back(std::move(*samples));
+  }
+  return {};
+}
+
+Result<void> Recorder::Impl::start(const Sink& sink) {
+  // Sideband first: what changes while /proc is read is recorded, and comes after it in time.
+  for (auto* rings : {&sideband_, &samples_}) {
+    for (Ring& ring : *rings) {
+      if (auto done = ring.enable(); !done) {
+        return done;
+      }
+    }
+  }
+  const auto take = [&](Bytes record) { sink(kOwnDomain, record); };
+  synthesize_kernel(builder_, take);
+  synthesize_processes(builder_, take);
+  return {};
+}
+
+void Recorder::Impl::collect(Ring& ring, Origin origin) {
+  ring.read([&](Bytes record) {
+    perf_event_header header;
+    std::memcpy(&header, record.data(), sizeof header);
+    const bool sample = header.type == PERF_RECORD_SAMPLE;
+    if (record.size() < (sample ? sizeof(SampleHead) : sizeof header + kTrailer)) {
+      return;
+    }
+    Pending pending{.time = 0,
+                    .offset = bytes_.size(),
+                    .size = static_cast<std::uint16_t>(record.size()),
+                    .origin = origin};
+    std::memcpy(
+        &pending.time,
+        record.data() + (sample ? offsetof(SampleHead, time) : record.size() - kTimeFromEnd),
+        sizeof pending.time);
+    pending_.push_back(pending);
+    put_bytes(bytes_, record);
+  });
+}
+
+// Hands out what is older than `horizon`.
+void Recorder::Impl::read(std::uint64_t horizon, const Sink& sink) {
+  // Samples first: a mapping recorded before a sample is then never read after it.
+  for (Ring& ring : samples_) {
+    collect(ring, Origin::kSamples);
+  }
+  for (Ring& ring : sideband_) {
+    collect(ring, Origin::kSideband);
+  }
+  count_losses();
+  std::stable_sort(pending_.begin(), pending_.end(), [](const Pending& a, const Pending& b) {
+    return a.time != b.time ? a.time < b.time : a.origin < b.origin;
+  });
+  const auto young = std::find_if(pending_.begin(), pending_.end(),
+                                  [&](const Pending& it) { return it.time >= horizon; });
+  std::for_each(pending_.begin(), young, [&](const Pending& it) { emit(it, sink); });
+
+  std::vector<std::byte> kept;
+  for (auto it = young; it != pending_.end(); ++it) {
+    const Bytes record = Bytes(bytes_).subspan(it->offset, it->size);
+    it->offset = kept.size();
+    put_bytes(kept, record);
+  }
+  pending_.erase(pending_.begin(), young);
+  bytes_ = std::move(kept);
+}
+
+void Recorder::Impl::count_losses() {
+  RecorderLosses counted;
+  for (const Ring& ring : samples_) {
+    counted.samples += ring.lost();
+  }
+  for (const Ring& ring : sideband_) {
+    counted.sideband += ring.lost();
+  }
+  losses_.samples = std::max(losses_.samples, counted.samples);
+  losses_.sideband = std::max(losses_.sideband, counted.sideband);
+}
+
+void Recorder::Impl::emit(const Pending& pending, const Sink& sink) {
+  const Bytes record = Bytes(bytes_).subspan(pending.offset, pending.size);
+  perf_event_header header;
+  std::memcpy(&header, record.data(), sizeof header);
+  switch (header.type) {
+    case PERF_RECORD_SAMPLE:
+      emit_sample(record, sink);
+      return;
+    case PERF_RECORD_LOST: {
+      std::uint64_t count = 0;
+      if (record.size() >= sizeof header + 2 * sizeof count + kTrailer) {
+        std::memcpy(&count, record.data() + sizeof header + sizeof count, sizeof count);
+      }
+      emit_lost(pending.origin, pending.time, count, sink);
+      return;
+    }
+    case PERF_RECORD_MMAP:
+    case PERF_RECORD_MMAP2:
+    case PERF_RECORD_COMM:
+    case PERF_RECORD_FORK:
+    case PERF_RECORD_EXIT:
+      sink(kOwnDomain, builder_.sideband(record));
+      return;
+    default:
+      return;
+  }
+}
+
+void Recorder::Impl::emit_lost(Origin origin, std::uint64_t time, std::uint64_t count,
+                               const Sink& sink) {
+  const bool sideband = origin == Origin::kSideband;
+  std::uint64_t& told = sideband ? told_.sideband : told_.samples;
+  std::uint64_t& lost = sideband ? losses_.sideband : losses_.samples;
+  told += count;
+  lost = std::max(lost, told);
+  sink(kOwnDomain, builder_.lost(time, sideband ? kSidebandId : event_id(0), count));
+}
+
+void Recorder::Impl::tell_losses(const Sink& sink) {
+  if (losses_.samples > told_.samples) {
+    emit_lost(Origin::kSamples, now(), losses_.samples - told_.samples, sink);
+  }
+  if (losses_.sideband > told_.sideband) {
+    emit_lost(Origin::kSideband, now(), losses_.sideband - told_.sideband, sink);
+  }
+}
+
+void Recorder::Impl::emit_sample(Bytes record, const Sink& sink) {
+  SampleHead head;
+  Bytes rest = record;
+  std::uint64_t length = 0;
+  std::uint32_t raw_size = 0;
+  chain_.clear();
+  if (!take(rest, head) || (layout_.call_chains && !take(rest, length)) ||
+      length > rest.size() / sizeof(std::uint64_t)) {
+    ++losses_.foreign;
+    return;
+  }
+  for (std::uint64_t entry = 0; length > 0 && take(rest, entry); --length) {
+    chain_.push_back(entry);
+  }
+  take(rest, raw_size);
+  TracepointSample sample;
+  if (!tracepoint_.decode(rest.first(std::min<std::size_t>(raw_size, rest.size())), sample) ||
+      sample.event >= layout_.events.size()) {
+    ++losses_.foreign;
+    return;
+  }
+  // The tracepoint of a passive domain's sample is emitted in whatever task dom0 runs.
+  const bool own = sample.domain == kOwnDomain;
+  cut_call_chain(sample.ip, sample.mode, own && sample.exact, chain_);
+  sink(sample.domain, builder_.sample(head.time, sample.event, sample.mode, sample.ip,
+                                      own ? head.pid : 0, own ? head.tid : 0, sample.vcpu, chain_));
+}
+
+Result<Recorder> Recorder::open(const RecorderOptions& options) {
+  const auto tracepoint = Tracepoint::find(options.tracepoint);
+  if (!tracepoint) {
+    return std::unexpected(tracepoint.error());
+  }
+  auto impl = std::make_unique<Impl>(options, *tracepoint);
+  if (auto done = impl->open(options); !done) {
+    return std::unexpected(done.error());
+  }
+  return Recorder(std::move(impl));
+}
+
+Recorder::Recorder(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Recorder::Recorder(Recorder&&) noexcept = default;
+Recorder& Recorder::operator=(Recorder&&) noexcept = default;
+Recorder::~Recorder() = default;
+
+Result<void> Recorder::start(const Sink& sink) {
+  return impl_->start(sink);
+}
+
+Result<void> Recorder::wait(std::chrono::milliseconds limit) {
+  std::vector<pollfd> polled;
+  for (const int descriptor : impl_->descriptors_) {
+    polled.push_back({.fd = descriptor, .events = POLLIN, .revents = 0});
+  }
+  if (::poll(polled.data(), polled.size(), static_cast<int>(limit.count())) < 0 && errno != EINTR) {
+    return fail("cannot wait for perf events: {}", std::strerror(errno));
+  }
+  return {};
+}
+
+std::span<const int> Recorder::descriptors() const {
+  return impl_->descriptors_;
+}
+
+void Recorder::drain(const Sink& sink) {
+  const std::uint64_t horizon = std::exchange(impl_->horizon_, now());
+  impl_->read(horizon, sink);
+}
+
+void Recorder::stop(const Sink& sink) {
+  for (auto* rings : {&impl_->samples_, &impl_->sideband_}) {
+    for (Ring& ring : *rings) {
+      ring.disable();
+    }
+  }
+  impl_->read(~std::uint64_t{0}, sink);
+  impl_->tell_losses(sink);
+}
+
+RecorderLosses Recorder::losses() const {
+  return impl_->losses_;
+}
+
+}  // namespace xenoprof::perf
