@@ -10,7 +10,8 @@
  * and in a participant:
  *	ARM, DISARM, TOTALS
  * A participant arms after the initiator's SET_DOMAINS and before its START, and disarms after its
- * STOP. SET_DOMAINS after DISARM begins the next session.
+ * STOP (before that, it leaves the running session). SET_DOMAINS after DISARM begins the next
+ * session. Participants should have disarmed before the initiator closes or lists domains anew.
  *
  * Errors common to all: EINVAL for a call in the wrong state, a reserved field that is not zero or
  * a value out of range; EPERM for an initiator's call elsewhere; EFAULT; ENOTTY. A call that fails
@@ -50,9 +51,12 @@ struct xenoprof_info {
 
 /*
  * Begins a session. The active list must hold the initiator itself (domain 0) and nobody twice, the
- * passive list nobody twice and nobody active. Ends what an earlier session left behind.
- *	EBUSY	armed
- *	ESRCH	no such domain (nothing stays listed)
+ * passive list nobody twice and nobody active. Ends what an earlier session left behind. After any
+ * error but EBUSY, EINVAL and EFAULT nothing is listed.
+ * List as active only domains that will arm: the hypervisor never lets go of one that does not, and
+ * it stays as a zombie when destroyed.
+ *	EBUSY	armed; or a passive domain takes part by itself, or has not left a session it was in
+ *	ESRCH	no such domain
  */
 struct xenoprof_domains {
 	__u32 num_active;
@@ -64,8 +68,8 @@ struct xenoprof_domains {
 };
 
 struct xenoprof_counter {
-	__u32 event;		/* the CPU's event select code */
-	__u32 unit_mask;
+	__u32 event;		/* the CPU's event select code, at most 0xfff */
+	__u32 unit_mask;	/* at most 0xff */
 	__u64 count;		/* one sample each, 1 ... XENOPROF_MAX_COUNT */
 	__u8 user;		/* count in ring 3: user space AND the kernel of a PV domain */
 	__u8 kernel;		/* count in ring 0: under PV the hypervisor only */
@@ -73,7 +77,10 @@ struct xenoprof_counter {
 	__u8 reserved[5];
 };
 
-/* After SET_DOMAINS; again is allowed until ARM. Counters from num on stay off. */
+/*
+ * Once after each SET_DOMAINS. Counters from num on stay off. After an error of the hypervisor's
+ * (EBUSY: somebody else has the counters) begin again with SET_DOMAINS.
+ */
 struct xenoprof_counters {
 	__u32 num;		/* 1 ... xenoprof_info.num_counters */
 	__u32 pad;
@@ -83,10 +90,11 @@ struct xenoprof_counters {
 /*
  * Since the last ARM. domain and vcpu select; the rest is filled in. For a passive domain the base
  * is the initiator's ARM. Readable from ARM on, until the next ARM (own) or SET_DOMAINS (passive).
- * After STOP and DISARM, while broken is 0:
+ * After DISARM, while broken is 0:
  *	hypervisor + kernel + user == sum(emitted) + rejected
+ *	EINVAL	never armed
  *	ESRCH	neither XENOPROF_DOMAIN_SELF nor a passive domain of this session
- *	ERANGE	no such vcpu (vcpus counts from 0)
+ *	ERANGE	no such vcpu: they are 0 ... vcpus - 1
  */
 struct xenoprof_totals {
 	__u16 domain;		/* in */
@@ -109,16 +117,17 @@ struct xenoprof_totals {
 /*
  * Maps the buffers and takes part.
  *	EPERM	not on the initiator's active list (yet)
- *	EBUSY	armed already; or a former holder died and the hypervisor still profiles this domain,
- *		or another user of the CPU's counters (vPMU) has them
+ *	EBUSY	armed already; or somebody else (vPMU) has the CPU's counters; or this module was
+ *		unloaded before the hypervisor took its buffers back, which it does when this
+ *		domain is listed and tries to arm: the session after that one works
  */
 #define XENOPROF_ARM _IO('x', 0xd3)
 
-/* Initiator, armed. EAGAIN: an active domain has not armed yet. EBUSY: started already. */
+/* Initiator, armed. EAGAIN: an active domain has not armed yet, or has left. EBUSY: started. */
 #define XENOPROF_START _IO('x', 0xd4)
 #define XENOPROF_STOP _IO('x', 0xd5)
 
-/* Drains what is left and leaves. EBUSY: the session is still running (STOP comes first). */
+/* Drains what is left and leaves. EBUSY: the initiator has to STOP first. */
 #define XENOPROF_DISARM _IO('x', 0xd6)
 
 #define XENOPROF_TOTALS _IOWR('x', 0xd7, struct xenoprof_totals)
