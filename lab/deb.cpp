@@ -6,6 +6,7 @@
 
 #include <array>
 #include <memory>
+#include <mutex>
 #include <system_error>
 
 namespace xenoprof::lab {
@@ -56,9 +57,16 @@ Result<void> copy_data(archive* from, archive* to, const std::string& name) {
   }
 }
 
+// libarchive asks for the umask by setting it to zero for a moment: one thread at a time.
+std::unique_ptr<archive, DiskDeleter> new_disk_writer() {
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  return std::unique_ptr<archive, DiskDeleter>(archive_write_disk_new());
+}
+
 Result<void> unpack_tar(archive* tar, const fs::path& root,
                         const std::function<bool(std::string_view)>& wanted) {
-  const std::unique_ptr<archive, DiskDeleter> disk(archive_write_disk_new());
+  const std::unique_ptr<archive, DiskDeleter> disk = new_disk_writer();
   archive_write_disk_set_options(
       disk.get(), ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_SECURE_NODOTDOT |
                       ARCHIVE_EXTRACT_UNLINK);
@@ -74,13 +82,14 @@ Result<void> unpack_tar(archive* tar, const fs::path& root,
     if (path.empty() || !wanted(path))
       continue;
     const auto type = archive_entry_filetype(entry);
-    if (type != AE_IFREG && type != AE_IFLNK && type != AE_IFDIR)
+    const char* hard_link = archive_entry_hardlink(entry);  // such entries have no type
+    if (hard_link == nullptr && type != AE_IFREG && type != AE_IFLNK && type != AE_IFDIR)
       continue;
     archive_entry_set_pathname(entry, (root / path).c_str());
     // Folders must stay writable for us while later packages add to them.
     archive_entry_set_perm(entry, (archive_entry_perm(entry) & kKeptModeBits) | 0600);
-    if (const char* target = archive_entry_hardlink(entry); target != nullptr)
-      archive_entry_set_hardlink(entry, (root / merged_path(target)).c_str());
+    if (hard_link != nullptr)
+      archive_entry_set_hardlink(entry, (root / merged_path(hard_link)).c_str());
     else if (type == AE_IFLNK)
       archive_entry_set_symlink(
           entry, merged_link_target(original, archive_entry_symlink(entry)).c_str());

@@ -7,6 +7,8 @@
 #include <fstream>
 #include <memory>
 
+#include "hash.h"
+
 namespace xenoprof::lab {
 namespace {
 
@@ -23,23 +25,6 @@ la_ssize_t append(archive*, void* out, const void* bytes, std::size_t size) {
   static_cast<std::string*>(out)->append(static_cast<const char*>(bytes), size);
   return static_cast<la_ssize_t>(size);
 }
-
-// FNV-1a, 64 bits: names a cache file, guards nothing.
-class Hash {
- public:
-  void add(std::string_view bytes) {
-    for (const char c : bytes) {
-      value_ ^= static_cast<unsigned char>(c);
-      value_ *= 0x100000001b3;
-    }
-    value_ ^= 0xff;
-    value_ *= 0x100000001b3;
-  }
-  std::uint64_t value() const { return value_; }
-
- private:
-  std::uint64_t value_ = 0xcbf29ce484222325;
-};
 
 }  // namespace
 

@@ -49,7 +49,8 @@ struct Kind {
   Result<MachineSpec> (*machine)(const UpOptions& options, const Materials& materials,
                                  const pb::Lab& lab, const LabFolder& folder);
   // Brings up the other domains once the first one answers.
-  Result<void> (*start_others)(const UpOptions& options, const pb::Lab& lab, Progress& progress);
+  Result<void> (*start_others)(const UpOptions& options, const pb::Lab& lab,
+                               const LabFolder& folder, Progress& progress);
 };
 
 extern const Kind kLinuxKind;

@@ -45,7 +45,7 @@ Result<MachineSpec> machine(const UpOptions& options, const Materials& materials
   return spec;
 }
 
-Result<void> start_others(const UpOptions&, const pb::Lab&, Progress&) {
+Result<void> start_others(const UpOptions&, const pb::Lab&, const LabFolder&, Progress&) {
   return {};
 }
 

@@ -274,8 +274,10 @@ Result<void> relocate_kernel_headers(const fs::path& root) {
   return {};
 }
 
+// What a complete root was made from; a root made from something else is made again. The number
+// is that of the way of unpacking.
 std::string wish_of(const PackageSet& set) {
-  return fmt::format("{}\n", fmt::join(set.packages, "\n"));
+  return fmt::format("2\n{}\n", fmt::join(set.packages, "\n"));
 }
 
 Result<void> fill_root(const PackageSet& set, const fs::path& root, const fs::path& apt_folder,

@@ -9,6 +9,7 @@
 
 #include "control.h"
 #include "file_lock.h"
+#include "kernel_module.h"
 #include "paths.h"
 #include "wait.h"
 
@@ -18,6 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr auto kFirstDomainLimit = std::chrono::seconds(180);
+constexpr int kConsoleLines = 15;
 constexpr int kFirstAddress = 15;  // QEMU's user network keeps 10.0.2.2-4 to itself
 
 Result<const Kind*> find_kind(const std::string& name) {
@@ -55,6 +57,17 @@ Result<Materials> prepare_materials(Progress& progress) {
   if (!kernel)
     return std::unexpected(kernel.error());
   materials.kernel = *kernel;
+  const fs::path driver = materials.prefix / "share/xenoprof/driver";
+  if (!fs::exists(driver / "Kbuild") && !fs::exists(driver / "Makefile")) {
+    progress.note(fmt::format("{} has no sources; the domains go without xenoprof.ko",
+                              driver.string()));
+    return materials;
+  }
+  progress.step(fmt::format("building xenoprof.ko for {}", kernel->release));
+  auto module = build_kernel_module(driver, "xenoprof", *kernel, *cache / "modules");
+  if (!module)
+    return std::unexpected(module.error());
+  materials.driver = *module;
   return materials;
 }
 
@@ -104,9 +117,12 @@ Result<void> boot(const UpOptions& options, const Kind& kind, const Materials& m
   lab->set_pid(machine_pid(folder).value_or(0));
   if (auto written = write_state(folder, *lab); !written)
     return written;
-  if (auto up = wait_for_domain(*lab, lab->domains(0), folder, kFirstDomainLimit, progress); !up)
+  const auto console = [&] { return last_lines(folder.console_log(), kConsoleLines); };
+  if (auto up = wait_for_domain(*lab, lab->domains(0), folder, kFirstDomainLimit, console,
+                                progress);
+      !up)
     return up;
-  if (auto others = kind.start_others(options, *lab, progress); !others)
+  if (auto others = kind.start_others(options, *lab, folder, progress); !others)
     return others;
   lab->set_complete(true);
   return write_state(folder, *lab);

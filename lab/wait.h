@@ -2,6 +2,8 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
+#include <string>
 
 #include "control.h"
 #include "lab/state.pb.h"
@@ -15,9 +17,9 @@ namespace xenoprof::lab {
 void interrupt_waits_on_signals();
 
 // Waits until the domain runs commands. The error of a wait that ran out says for what it waited
-// and shows the end of the console log.
+// and shows what `console_end` gives: the end of the domain's console.
 Result<void> wait_for_domain(const pb::Lab& lab, const pb::Domain& domain,
                              const LabFolder& folder, std::chrono::seconds limit,
-                             Progress& progress);
+                             const std::function<std::string()>& console_end, Progress& progress);
 
 }  // namespace xenoprof::lab

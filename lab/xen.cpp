@@ -1,5 +1,196 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+// The kind `xen`: Xen on the emulated machine, dom0, and PV guests made with xl. What dom0 needs
+// to make the guests travels in its own file system.
+#include <algorithm>
+
+#include "control.h"
 #include "kind.h"
+#include "wait.h"
+
 namespace xenoprof::lab {
-const Kind kXenKind = {"xen", kLinuxKind.domains, kLinuxKind.machine, kLinuxKind.start_others};
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr unsigned kDefaultGuestMemoryMib = 256;
+constexpr unsigned kDefaultDom0MemoryMib = 768;
+// The hypervisor's own memory, its tables for each page, and what the emulated firmware keeps.
+constexpr unsigned kXenMemoryMib = 160;
+constexpr unsigned kMaxMachineCpus = 16;
+constexpr auto kCreateLimit = std::chrono::seconds(90);
+constexpr auto kGuestLimit = std::chrono::seconds(180);
+// Counters belong to the hypervisor; no kernel may try them for a watchdog.
+constexpr std::string_view kKernelOptions =
+    "console=hvc0 loglevel=5 panic=-1 mitigations=off nmi_watchdog=0";
+constexpr std::string_view kGuestFiles = "/var/lib/xenoprof";  // in dom0
+
+unsigned guest_memory(const UpOptions& options) {
+  return options.memory_mib != 0 ? options.memory_mib : kDefaultGuestMemoryMib;
 }
+
+unsigned dom0_memory(const UpOptions& options) {
+  return options.dom0_memory_mib != 0 ? options.dom0_memory_mib : kDefaultDom0MemoryMib;
+}
+
+std::vector<std::string> domains(const UpOptions& options) {
+  std::vector<std::string> names = {"dom0"};
+  for (unsigned i = 1; i <= options.guests; ++i)
+    names.push_back(fmt::format("guest{}", i));
+  return names;
+}
+
+std::string xl_configuration(const UpOptions& options, const std::string& name, int number) {
+  return fmt::format(
+      "name = \"{0}\"\n"
+      "type = \"pv\"\n"
+      "kernel = \"{1}/vmlinux\"\n"
+      "ramdisk = \"/tmp/{0}.cpio\"\n"
+      "extra = \"{2}\"\n"
+      "memory = {3}\n"
+      "vcpus = {4}\n"
+      "vif = [ \"mac=00:16:3e:00:00:{5:02x},bridge=xenbr0,script=vif-xenoprof\" ]\n"
+      "on_crash = \"preserve\"\n",
+      name, kGuestFiles, kKernelOptions, guest_memory(options), options.vcpus, number);
+}
+
+struct RoleArchives {
+  fs::path base;
+  fs::path programs;
+};
+
+Result<RoleArchives> archives_of(Role role, const Materials& materials) {
+  const auto base = base_layer(role, materials.roots.machine, materials.kernel);
+  if (!base)
+    return std::unexpected(base.error());
+  const auto programs =
+      program_layer(role, materials.roots.machine, materials.prefix, materials.driver, *base);
+  if (!programs)
+    return std::unexpected(programs.error());
+  const std::string name(role_name(role));
+  const auto base_archive = cached_archive(*base, name + "-base", materials.images);
+  if (!base_archive)
+    return std::unexpected(base_archive.error());
+  const auto program_archive = cached_archive(*programs, name + "-programs", materials.images);
+  if (!program_archive)
+    return std::unexpected(program_archive.error());
+  return RoleArchives{*base_archive, *program_archive};
+}
+
+// Files that dom0 only hands on to its guests, as layers of dom0's own image.
+Result<std::vector<fs::path>> guest_material(const Materials& materials) {
+  const auto guest = archives_of(Role::kGuest, materials);
+  if (!guest)
+    return std::unexpected(guest.error());
+  InitramfsLayer base;
+  base.add_file(fmt::format("{}/vmlinux", kGuestFiles), materials.kernel.vmlinux, 0644);
+  base.add_file(fmt::format("{}/base.cpio", kGuestFiles), guest->base, 0644);
+  InitramfsLayer programs;
+  programs.add_file(fmt::format("{}/programs.cpio", kGuestFiles), guest->programs, 0644);
+  const auto base_archive = cached_archive(base, "dom0-guest-base", materials.images);
+  if (!base_archive)
+    return std::unexpected(base_archive.error());
+  const auto program_archive = cached_archive(programs, "dom0-guest-programs", materials.images);
+  if (!program_archive)
+    return std::unexpected(program_archive.error());
+  return std::vector{*base_archive, *program_archive};
+}
+
+Result<InitramfsLayer> lab_layer(const UpOptions& options, const pb::Lab& lab) {
+  const pb::Domain& dom0 = lab.domains(0);
+  InitramfsLayer layer =
+      identity_layer({Role::kDom0, dom0.name(), dom0.address(), lab.token()});
+  for (int i = 1; i < lab.domains_size(); ++i) {
+    const pb::Domain& guest = lab.domains(i);
+    const auto identity =
+        identity_layer({Role::kGuest, guest.name(), guest.address(), lab.token()}).archive();
+    if (!identity)
+      return std::unexpected(identity.error());
+    layer.add_text(fmt::format("{}/{}.cpio", kGuestFiles, guest.name()), *identity, 0600);
+    layer.add_text(fmt::format("{}/{}.cfg", kGuestFiles, guest.name()),
+                   xl_configuration(options, guest.name(), i), 0644);
+  }
+  return layer;
+}
+
+Result<MachineSpec> machine(const UpOptions& options, const Materials& materials,
+                            const pb::Lab& lab, const LabFolder& folder) {
+  const auto xen = find_xen(materials.roots.machine, materials.images);
+  if (!xen)
+    return std::unexpected(xen.error());
+  const auto dom0 = archives_of(Role::kDom0, materials);
+  if (!dom0)
+    return std::unexpected(dom0.error());
+  std::vector<fs::path> archives = {dom0->base, dom0->programs};
+  if (options.guests > 0) {
+    const auto guests = guest_material(materials);
+    if (!guests)
+      return std::unexpected(guests.error());
+    archives.insert(archives.end(), guests->begin(), guests->end());
+  }
+  const auto own = lab_layer(options, lab);
+  if (!own)
+    return std::unexpected(own.error());
+  if (auto joined = join_archives(archives, *own, folder.path / "dom0.cpio"); !joined)
+    return std::unexpected(joined.error());
+  // Names in the lab's folder, where the machine runs: in a list of boot modules, a path with a
+  // space or comma would be cut there.
+  std::error_code error;
+  fs::remove(folder.path / "vmlinux", error);
+  fs::create_symlink(materials.kernel.vmlinux, folder.path / "vmlinux", error);
+  if (error)
+    return fail("cannot write into {}: {}", folder.path.string(), error.message());
+
+  MachineSpec spec;
+  spec.kernel = *xen;
+  spec.initrd = fmt::format("vmlinux {},dom0.cpio", kKernelOptions);
+  spec.command_line =
+      fmt::format("console=com1 loglvl=warning guest_loglvl=warning spec-ctrl=no xpti=no "
+                  "dom0_mem={0}M,max:{0}M dom0_max_vcpus={1}",
+                  dom0_memory(options), options.dom0_vcpus);
+  spec.cpus = options.cpus != 0
+                  ? options.cpus
+                  : std::clamp(std::max(options.dom0_vcpus, options.vcpus), 2U, kMaxMachineCpus);
+  spec.memory_mib =
+      kXenMemoryMib + dom0_memory(options) + options.guests * (guest_memory(options) + 16);
+  return spec;
+}
+
+// The end of a guest's console, which dom0 keeps.
+std::string guest_console(const Endpoint& dom0, const std::string& guest) {
+  const auto tail = capture_in_domain(
+      dom0, {"tail", "-n", "15", fmt::format("/var/log/xen/guest-{}.log", guest)},
+      std::chrono::seconds(10));
+  return tail ? tail->output : tail.error().message;
+}
+
+Result<void> start_others(const UpOptions&, const pb::Lab& lab, const LabFolder& folder,
+                          Progress& progress) {
+  const Endpoint dom0 = endpoint_of(lab, lab.domains(0));
+  for (int i = 1; i < lab.domains_size(); ++i) {
+    const std::string& guest = lab.domains(i).name();
+    progress.step(fmt::format("creating {}", guest));
+    const std::string script = fmt::format(
+        "cd {0} && cat base.cpio programs.cpio {1}.cpio > /tmp/{1}.cpio && xl create {1}.cfg && "
+        "rm /tmp/{1}.cpio",
+        kGuestFiles, guest);
+    const auto created = capture_in_domain(dom0, {"sh", "-c", script}, kCreateLimit);
+    if (!created)
+      return std::unexpected(created.error());
+    if (created->status.shell_status() != 0)
+      return fail("xl cannot create {}: {}{}", guest, created->output, created->error);
+  }
+  for (int i = 1; i < lab.domains_size(); ++i) {
+    const pb::Domain& guest = lab.domains(i);
+    progress.step(fmt::format("booting {}", guest.name()));
+    const auto console = [&] { return guest_console(dom0, guest.name()); };
+    if (auto up = wait_for_domain(lab, guest, folder, kGuestLimit, console, progress); !up)
+      return up;
+  }
+  return {};
+}
+
+}  // namespace
+
+const Kind kXenKind = {"xen", domains, machine, start_others};
+
+}  // namespace xenoprof::lab

@@ -18,7 +18,7 @@ mount -t debugfs debugfs /sys/kernel/debug
 mount -t tracefs tracefs /sys/kernel/tracing
 ln -sf /proc/self/fd /dev/fd
 ln -sf /run /var/run
-mkdir -p /var/log/xen /root /run/xen /run/xenstored /var/lib/xenstored
+mkdir -p /var/log/xen /var/lib/xen /run/xen /run/xenstored /var/lib/xenstored
 hostname "$NAME"
 
 # A perf in here belongs to whoever came in here.
