@@ -47,8 +47,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   xenoprof::add_list(app);
   xenoprof::add_record(app);
-  int report_status = 0;
-  xenoprof::add_report(app, report_status);
+  xenoprof::add_report(app);
   xenoprof::add_agent(app);
   // Runs as a program of its own, see above; here for --help.
   app.add_subcommand("lab", "Emulated machines to try xenoprof on; see `xenoprof lab --help`");
@@ -59,5 +58,5 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? xenoprof::kExitWhole : xenoprof::kExitUsage;
   }
-  return report_status;
+  return xenoprof::kExitWhole;
 }

@@ -5,7 +5,6 @@
 
 namespace xenoprof {
 
-// `xenoprof report`. When it runs, its exit status is left in `status`.
-void add_report(CLI::App& app, int& status);
+void add_report(CLI::App& app);
 
 }  // namespace xenoprof

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "cli/report.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "cli/exit_status.h"
+#include "pprof/pprof.h"
+#include "report/report.h"
+#include "report/session_file.h"
+
+namespace xenoprof {
+namespace {
+
+// Wide enough for most C++ names in a file or a log.
+constexpr std::size_t kWidthOfNoTerminal = 120;
+constexpr std::size_t kLeastWidth = 60;
+
+struct Arguments {
+  std::string source = "xenoprof.session";
+  ReportOptions options;
+};
+
+std::size_t width_of_output() {
+  if (const char* columns = std::getenv("COLUMNS")) {
+    if (const int width = std::atoi(columns); width > 0) {
+      return std::max(static_cast<std::size_t>(width), kLeastWidth);
+    }
+  }
+  winsize size{};
+  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
+    return std::max<std::size_t>(size.ws_col, kLeastWidth);
+  }
+  return kWidthOfNoTerminal;
+}
+
+bool wants_colour() {
+  const char* no = std::getenv("NO_COLOR");  // https://no-color.org
+  const char* terminal = std::getenv("TERM");
+  return ::isatty(STDOUT_FILENO) == 1 && (no == nullptr || *no == '\0') && terminal != nullptr &&
+         std::strcmp(terminal, "dumb") != 0;
+}
+
+// A session's folder, or a pprof file alone.
+struct Recorded {
+  Profile profile;
+  std::optional<SessionRecord> session;
+};
+
+Result<Recorded> read_recorded(const std::filesystem::path& source) {
+  std::error_code error;
+  const auto status = std::filesystem::status(source, error);
+  if (!std::filesystem::exists(status)) {
+    return fail("{} does not exist; `xenoprof record` makes a session, by default in {}.",
+                source.string(), Arguments().source);
+  }
+  Recorded recorded;
+  if (std::filesystem::is_directory(status)) {
+    if (!std::filesystem::exists(source / kProfileFile, error)) {
+      return fail("{} is not a session: there is no {} in it.", source.string(), kProfileFile);
+    }
+    auto session = read_session(source / kSessionFile);
+    if (!session) {
+      return std::unexpected(session.error());
+    }
+    recorded.session = *std::move(session);
+  }
+  auto profile = pprof::read(recorded.session ? source / kProfileFile : source);
+  if (!profile) {
+    return std::unexpected(profile.error());
+  }
+  recorded.profile = *std::move(profile);
+  return recorded;
+}
+
+Result<int> run(Arguments& arguments) {
+  const auto recorded = read_recorded(arguments.source);
+  if (!recorded) {
+    return std::unexpected(recorded.error());
+  }
+  arguments.options.width = width_of_output();
+  arguments.options.colour = wants_colour();
+  const auto text = report(recorded->profile, recorded->session ? &*recorded->session : nullptr,
+                           arguments.options);
+  if (!text) {
+    return std::unexpected(text.error());
+  }
+  if (std::fwrite(text->data(), 1, text->size(), stdout) != text->size() ||
+      std::fflush(stdout) != 0) {
+    return fail("The report cannot be written: {}.", std::strerror(errno));
+  }
+  return kExitWhole;
+}
+
+}  // namespace
+
+void add_report(CLI::App& app) {
+  auto* command = app.add_subcommand("report", "Where the samples fell, function by function");
+  auto arguments = std::make_shared<Arguments>();
+  command->add_option("source", arguments->source, "A session's folder, or a pprof file")
+      ->type_name("DIR|FILE")
+      ->capture_default_str();
+  command
+      ->add_option("-d,--domain", arguments->options.domains, "Only the samples of these domains")
+      ->type_name("NAME[,..]")
+      ->delimiter(',');
+  const std::map<std::string, Column> columns = {
+      {"domain", Column::kDomain}, {"process", Column::kProcess}, {"image", Column::kImage},
+      {"symbol", Column::kSymbol}, {"mode", Column::kMode},       {"vcpu", Column::kVcpu}};
+  command
+      ->add_option("-s,--sort", arguments->options.columns,
+                   "Add up by these, in this order: domain, process, image, symbol, mode, vcpu "
+                   "[domain,process,image,symbol,mode]")
+      ->type_name("COLUMN[,..]")
+      ->delimiter(',')
+      ->transform(CLI::Transformer(columns).description(""))
+      ->check(CLI::IsMember(columns).description(""));
+  const std::map<std::string, Format> formats = {
+      {"text", Format::kText}, {"json", Format::kJson}, {"csv", Format::kCsv}};
+  command->add_option("-f,--format", arguments->options.format, "text, json or csv [text]")
+      ->type_name("FORMAT")
+      ->transform(CLI::CheckedTransformer(formats).description(""));
+  command
+      ->add_option("-n,--top", arguments->options.top,
+                   "At most so many rows [30 as text, else all]")
+      ->type_name("N");
+  command->footer("Example: xenoprof report --domain guest1 --sort process,symbol --top 10");
+  command->final_callback([arguments] { throw_status(run(*arguments)); });
+}
+
+}  // namespace xenoprof
