@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "cli/report.h"
 
+#include <fmt/ranges.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -12,6 +14,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <ranges>
+#include <string>
+#include <vector>
 
 #include "cli/exit_status.h"
 #include "pprof/pprof.h"
@@ -25,8 +30,31 @@ namespace {
 constexpr std::size_t kWidthOfNoTerminal = 120;
 constexpr std::size_t kLeastWidth = 60;
 
+template <class Value>
+using Names = std::map<std::string, Value>;
+
+const Names<Column> kColumns = {{"domain", Column::kDomain}, {"process", Column::kProcess},
+                                {"image", Column::kImage},   {"symbol", Column::kSymbol},
+                                {"mode", Column::kMode},     {"vcpu", Column::kVcpu}};
+const Names<Format> kFormats = {
+    {"text", Format::kText}, {"json", Format::kJson}, {"csv", Format::kCsv}};
+
+// CLI11's own check would print the values' numbers.
+template <class Value>
+CLI::Validator one_of(const Names<Value>& names) {
+  return CLI::Validator(
+      [&names](std::string& text) {
+        return names.contains(text) ? ""
+                                    : fmt::format("'{}' is none of {}", text,
+                                                  fmt::join(std::views::keys(names), ", "));
+      },
+      "");
+}
+
 struct Arguments {
   std::string source = "xenoprof.session";
+  std::vector<std::string> columns = {"domain", "process", "image", "symbol", "mode"};
+  std::string format = "text";
   ReportOptions options;
 };
 
@@ -87,6 +115,11 @@ Result<int> run(Arguments& arguments) {
   if (!recorded) {
     return std::unexpected(recorded.error());
   }
+  arguments.options.columns.clear();
+  for (const std::string& column : arguments.columns) {
+    arguments.options.columns.push_back(kColumns.at(column));
+  }
+  arguments.options.format = kFormats.at(arguments.format);
   arguments.options.width = width_of_output();
   arguments.options.colour = wants_colour();
   const auto text = report(recorded->profile, recorded->session ? &*recorded->session : nullptr,
@@ -112,23 +145,20 @@ void add_report(CLI::App& app) {
   command
       ->add_option("-d,--domain", arguments->options.domains, "Only the samples of these domains")
       ->type_name("NAME[,..]")
-      ->delimiter(',');
-  const std::map<std::string, Column> columns = {
-      {"domain", Column::kDomain}, {"process", Column::kProcess}, {"image", Column::kImage},
-      {"symbol", Column::kSymbol}, {"mode", Column::kMode},       {"vcpu", Column::kVcpu}};
+      ->delimiter(',')
+      ->allow_extra_args(false);
   command
-      ->add_option("-s,--sort", arguments->options.columns,
-                   "Add up by these, in this order: domain, process, image, symbol, mode, vcpu "
-                   "[domain,process,image,symbol,mode]")
+      ->add_option("-s,--sort", arguments->columns,
+                   "Add up by these, in this order: domain, process, image, symbol, mode, vcpu")
       ->type_name("COLUMN[,..]")
       ->delimiter(',')
-      ->transform(CLI::Transformer(columns).description(""))
-      ->check(CLI::IsMember(columns).description(""));
-  const std::map<std::string, Format> formats = {
-      {"text", Format::kText}, {"json", Format::kJson}, {"csv", Format::kCsv}};
-  command->add_option("-f,--format", arguments->options.format, "text, json or csv [text]")
+      ->allow_extra_args(false)
+      ->capture_default_str()
+      ->check(one_of(kColumns));
+  command->add_option("-f,--format", arguments->format, "text, json or csv")
       ->type_name("FORMAT")
-      ->transform(CLI::CheckedTransformer(formats).description(""));
+      ->capture_default_str()
+      ->check(one_of(kFormats));
   command
       ->add_option("-n,--top", arguments->options.top,
                    "At most so many rows [30 as text, else all]")

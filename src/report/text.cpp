@@ -15,8 +15,9 @@ double share(std::uint64_t part, std::uint64_t whole) {
   return whole == 0 ? 0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole);
 }
 
+// Nothing for nothing, so that what there is stands out.
 std::string percent(std::uint64_t part, std::uint64_t whole) {
-  return whole == 0 ? "" : fmt::format("{:.1f} %", share(part, whole));
+  return part == 0 ? "" : fmt::format("{:.1f} %", share(part, whole));
 }
 
 Style style_of(std::string_view mode) {
@@ -133,8 +134,10 @@ std::string TextReport::domain_table() const {
       roles[domain.name] = domain.role;
     }
   }
-  for (const Row& row : by_mode.rows) {
+  for (const Row& row : make_rows(profile_, {Column::kDomain}, options_.domains).rows) {
     add_domain(row.cells[0]);
+  }
+  for (const Row& row : by_mode.rows) {
     for (std::size_t event = 0; event < events; ++event) {
       sums[row.cells[0]][event][row.cells[1]] += row.samples[event];
     }
@@ -208,17 +211,17 @@ TextTable TextReport::fill_function_table(std::size_t shown, bool with_samples) 
   for (std::size_t i = 0; i < options_.columns.size(); ++i) {
     switch (options_.columns[i]) {
       case Column::kDomain:
-        columns.push_back({.heading = "Domain", .least = 8});
+        columns.push_back({.heading = "Domain", .least = 6});
         break;
       case Column::kProcess:
         columns.push_back({.heading = "Process", .least = 8});
         break;
       case Column::kImage:
-        columns.push_back({.heading = "Image", .least = 10});
+        columns.push_back({.heading = "Image", .least = 8});
         images = short_image_names(rows_, i, shown);
         break;
       case Column::kSymbol:
-        columns.push_back({.heading = "Function", .least = 20});
+        columns.push_back({.heading = "Function", .least = 24, .most = 72});
         break;
       case Column::kMode:
         columns.push_back({.heading = "Mode"});
@@ -305,8 +308,9 @@ std::string TextReport::precision() const {
   for (std::size_t event = 0; event < rows_.events.size(); ++event) {
     const std::uint64_t samples = rows_.totals[event];
     if (samples >= kFew) {
-      good += good.empty() ? "Percentages are estimates: 10 % of " : ", of ";
-      good += fmt::format("{} is 10 \u00b1{:.1f}", event_name(event), error(samples));
+      good += good.empty() ? "Percentages are estimates: 10 % means 10 " : ", ";
+      good += fmt::format("\u00b1{:.1f}", error(samples));
+      good += rows_.events.size() > 1 ? " of " + event_name(event) : "";
     } else if (samples != 0) {
       few += few.empty() ? "Too few samples for percentages to mean much: " : ", ";
       few += fmt::format("{} of {}", samples, event_name(event));
@@ -314,7 +318,7 @@ std::string TextReport::precision() const {
   }
   std::string text;
   if (!good.empty()) {
-    text += paragraph(good + " (95 % confidence).");
+    text += paragraph(good + " (with 95 % confidence).");
   }
   if (!few.empty()) {
     text += paragraph(few + ".");

@@ -44,7 +44,7 @@ std::vector<std::size_t> TextTable::natural_widths() const {
     for (const auto& row : rows_) {
       width = std::max(width, width_of(row[i].text));
     }
-    widths.push_back(width);
+    widths.push_back(std::min(width, columns_[i].most));
   }
   // A group's name needs room over its columns: the first of them gives it.
   for (std::size_t i = 0; i < columns_.size();) {

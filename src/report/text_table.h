@@ -17,8 +17,9 @@ struct TextColumn {
   std::string heading;
   std::string group = {};  // stands above adjacent columns that share it
   bool right = false;      // aligned
-  // May be shortened to this many characters when the table is too wide; 0: never.
+  // May be shortened to `least` characters when the table is too wide; 0: never.
   std::size_t least = 0;
+  std::size_t most = 200;
 };
 
 struct TextCell {
