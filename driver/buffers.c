@@ -30,6 +30,7 @@ static int map_area(struct xenoprof_buffers *buffers, u64 address, size_t size)
 	u32 i;
 	int ret;
 
+	buffers->first_frame = address >> PAGE_SHIFT;
 	buffers->num_pages = DIV_ROUND_UP(size, PAGE_SIZE);
 	buffers->area = vzalloc((size_t)buffers->num_pages * PAGE_SIZE);
 	if (!buffers->area)
@@ -38,7 +39,7 @@ static int map_area(struct xenoprof_buffers *buffers, u64 address, size_t size)
 		buffers->page[i] = vmalloc_to_page(buffers->area + i * PAGE_SIZE);
 	for (i = 0; i < buffers->num_pages; i++) {
 		ret = point_at(buffers->area + i * PAGE_SIZE,
-			       mfn_pte((address >> PAGE_SHIFT) + i, PAGE_KERNEL));
+			       mfn_pte(buffers->first_frame + i, PAGE_KERNEL));
 		if (ret) {
 			pr_err("the hypervisor refuses to map its sample buffer (error %d)\n", ret);
 			xenoprof_buffers_unmap(buffers);

@@ -35,6 +35,7 @@ struct xenoprof_buffers {
 	struct xenoprof_ring *ring;	/* by vCPU id */
 	bool live;			/* off: the rings may not be drained */
 	void *area;			/* NULL while not mapped */
+	u64 first_frame;		/* machine frames, these two stay as well */
 	u32 num_pages;
 	struct page *page[XENABI_MAX_PAGES];	/* what area showed before */
 };

@@ -5,6 +5,7 @@
 #include <linux/cpuhotplug.h>
 #include <linux/interrupt.h>
 #include <linux/irqflags.h>
+#include <linux/minmax.h>
 #include <linux/percpu.h>
 #include <linux/printk.h>
 #include <linux/sched.h>
@@ -12,16 +13,14 @@
 #include <trace/events/sched.h>
 #include <trace/events/task.h>
 #include <xen/events.h>
+#include <xen/interface/xen.h>
+#include <xen/interface/memory.h>
 #include <xen/xen-ops.h>
 
 #include "buffers.h"
 #include "hypercall.h"
 #include "own.h"
 
-/*
- * Outlives a holder when the hypervisor does not take the pages back: only a listed domain can
- * return them. The next arm goes on with the same mapping.
- */
 static struct xenoprof_buffers own;
 static DEFINE_PER_CPU(int, sample_irq);
 static int hotplug_state = -1;
@@ -124,10 +123,8 @@ static int hook(void)
 
 	for (i = 0; i < ARRAY_SIZE(hooks); i++) {
 		ret = tracepoint_probe_register(hooks[i].point, hooks[i].callback, NULL);
-		if (ret) {
-			unhook();
+		if (ret)
 			return ret;
-		}
 		hooks[i].registered = true;
 	}
 	return 0;
@@ -153,6 +150,7 @@ static int cpu_down(unsigned int cpu)
 	return 0;
 }
 
+/* After a failure end_draining() undoes what was done. */
 static int begin_draining(void)
 {
 	int ret = hook();
@@ -160,10 +158,8 @@ static int begin_draining(void)
 	if (ret)
 		return ret;
 	ret = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "xenoprof:online", cpu_up, cpu_down);
-	if (ret < 0) {
-		unhook();
+	if (ret < 0)
 		return ret;
-	}
 	hotplug_state = ret;
 	return 0;
 }
@@ -172,7 +168,8 @@ static void end_draining(void)
 {
 	u32 i;
 
-	cpuhp_remove_state(hotplug_state);
+	if (hotplug_state >= 0)
+		cpuhp_remove_state(hotplug_state);
 	hotplug_state = -1;
 	unhook();
 	/* What a CPU that is offline by now has left. Nobody else drains any more. */
@@ -181,43 +178,6 @@ static void end_draining(void)
 			xenoprof_ring_drain(&own.ring[i], NULL);
 	WRITE_ONCE(own.live, false);
 	xenoprof_buffers_close(&own);
-}
-
-static int map_own(u32 wished_samples)
-{
-	struct xenabi_get_buffer request = { .max_samples = wished_samples };
-	int ret = xenoprof_op(XENABI_GET_BUFFER, &request);
-
-	/* Still shared since this module was loaded before: return the pages, if we may. */
-	if (ret == -EBUSY && !xenoprof_op(XENABI_DISABLE_VIRQ, NULL))
-		ret = xenoprof_op(XENABI_GET_BUFFER, &request);
-	if (ret)
-		return ret;
-	return xenoprof_buffers_map(&own, XENOPROF_DOMAIN_SELF, request.nbuf, request.bufsize,
-				    request.buf_gmaddr);
-}
-
-int xenoprof_own_arm(u32 wished_samples)
-{
-	int ret;
-
-	if (!own.area) {
-		ret = map_own(wished_samples);
-		if (ret)
-			return ret;
-	}
-	xenoprof_buffers_reset(&own);
-	ret = begin_draining();
-	if (ret)
-		return ret;
-	/* Sets the shared indices to 0, like our reset. */
-	ret = xenoprof_op(XENABI_ENABLE_VIRQ, NULL);
-	if (ret) {
-		end_draining();
-		return ret;
-	}
-	WRITE_ONCE(own.live, true);
-	return 0;
 }
 
 /* Whether the hypervisor has taken its pages back. */
@@ -236,20 +196,80 @@ static bool leave_hypervisor(void)
 	return !xenoprof_op(XENABI_DISABLE_VIRQ, NULL);
 }
 
+/* What the hypervisor does itself when it takes pages back: it ends their being ours. */
+static void give_up_pages(xen_pfn_t first, u32 num)
+{
+	struct xen_memory_reservation reservation = { .nr_extents = 1, .domid = DOMID_SELF };
+	xen_pfn_t frame;
+
+	for (frame = first; frame < first + num; frame++) {
+		set_xen_guest_handle(reservation.extent_start, &frame);
+		if (HYPERVISOR_memory_op(XENMEM_decrease_reservation, &reservation) != 1)
+			pr_err("the hypervisor does not take back frame %lx of its sample buffer\n",
+			       (unsigned long)frame);
+	}
+}
+
+/* Without this it would refuse to share them anew, and there is no mapping to go on with. */
+static void unmap_and_give_up(void)
+{
+	xenoprof_buffers_unmap(&own);
+	give_up_pages(own.first_frame, own.num_pages);
+}
+
+static int map_own(u32 wished_samples)
+{
+	struct xenabi_get_buffer request = { .max_samples = wished_samples };
+	u32 num_pages;
+	int ret = xenoprof_op(XENABI_GET_BUFFER, &request);
+
+	if (ret)
+		return ret;
+	ret = xenoprof_buffers_map(&own, XENOPROF_DOMAIN_SELF, request.nbuf, request.bufsize,
+				   request.buf_gmaddr);
+	if (ret) {
+		num_pages = DIV_ROUND_UP((u64)request.nbuf * request.bufsize, PAGE_SIZE);
+		give_up_pages(request.buf_gmaddr >> PAGE_SHIFT, min_t(u32, num_pages, XENABI_MAX_PAGES));
+	}
+	return ret;
+}
+
+int xenoprof_own_arm(u32 wished_samples)
+{
+	int ret = map_own(wished_samples);
+
+	if (ret)
+		return ret;
+	/*
+	 * The hypervisor first: it says no often, to agents that ask until they are listed. It sets
+	 * its indices to 0, like our reset, so nobody may drain before.
+	 */
+	xenoprof_buffers_reset(&own);
+	ret = xenoprof_op(XENABI_ENABLE_VIRQ, NULL);
+	if (ret) {
+		unmap_and_give_up();
+		return ret;
+	}
+	WRITE_ONCE(own.live, true);
+	ret = begin_draining();
+	if (ret)
+		xenoprof_own_leave();
+	return ret;
+}
+
 void xenoprof_own_leave(void)
 {
-	bool returned = leave_hypervisor();
+	bool taken_back = leave_hypervisor();
 
 	end_draining();
-	if (returned)
+	if (taken_back)
 		xenoprof_buffers_unmap(&own);
+	else
+		unmap_and_give_up();
 }
 
 void xenoprof_own_exit(void)
 {
-	/* Kept, so a holder has armed in vain or was dropped: it may be possible by now. */
-	if (own.area && xenoprof_op(XENABI_DISABLE_VIRQ, NULL))
-		pr_info("the hypervisor keeps this domain's buffers until its next session\n");
 	xenoprof_buffers_free(&own);
 }
 

@@ -117,9 +117,7 @@ struct xenoprof_totals {
 /*
  * Maps the buffers and takes part.
  *	EPERM	not on the initiator's active list (yet)
- *	EBUSY	armed already; or somebody else (vPMU) has the CPU's counters; or this module was
- *		unloaded before the hypervisor took its buffers back, which it does when this
- *		domain is listed and tries to arm: the session after that one works
+ *	EBUSY	armed already; or somebody else (vPMU) has the CPU's counters
  */
 #define XENOPROF_ARM _IO('x', 0xd3)
 
