@@ -12,7 +12,10 @@ namespace {
 
 // Over all processes. Linux allows a process 65,530 mappings of any kind by default, and has few
 // executable ones.
-constexpr std::size_t kMaxMappings = 4'000'000;
+constexpr std::size_t kMaxMappings = 1'000'000;
+
+// How many ended processes keep their mappings.
+constexpr std::size_t kMaxEnded = 4096;
 
 // The kernel's own text is this and the symbol that stands for its relocation.
 constexpr std::string_view kKernelText = "[kernel.kallsyms]";
@@ -109,7 +112,7 @@ LocationId Interpreter::user_location(std::int32_t pid, std::uint64_t pc) {
     return location(kUnknown, pc);
   }
   std::uint64_t start = 0;
-  const Mapping* mapping = find(*process->second, pc, start);
+  const Mapping* mapping = find(*process->second.mappings, pc, start);
   if (mapping == nullptr || !images_[mapping->image].file) {
     return location(kUnknown, pc);
   }
@@ -214,7 +217,7 @@ void Interpreter::on(const MmapRecord& mmap) {
   } else if (!is_anonymous(mmap.path)) {
     mapping.image = image(mmap.path, mmap.build_id, true);
   }
-  auto& mappings = processes_[mmap.pid];
+  auto& mappings = processes_[mmap.pid].mappings;
   if (mappings == nullptr) {
     mappings = std::make_shared<Mappings>();
   } else if (mappings.use_count() > 1) {
@@ -233,8 +236,8 @@ void Interpreter::clear(std::int32_t pid) {
   if (process == processes_.end()) {
     return;
   }
-  if (process->second.use_count() == 1) {
-    num_mappings_ -= process->second->size();
+  if (process->second.mappings.use_count() == 1) {
+    num_mappings_ -= process->second.mappings->size();
   }
   processes_.erase(process);
 }
@@ -255,8 +258,26 @@ void Interpreter::on(const ForkRecord& fork) {
   }
   clear(fork.pid);
   if (const auto parent = processes_.find(fork.parent_pid); parent != processes_.end()) {
-    const auto shared = parent->second;
-    processes_[fork.pid] = shared;
+    const auto shared = parent->second.mappings;
+    processes_[fork.pid].mappings = shared;
+  }
+}
+
+void Interpreter::on(const ExitRecord& exit) {
+  const auto process = processes_.find(exit.pid);
+  if (exit.tid != exit.pid || process == processes_.end()) {
+    return;
+  }
+  process->second.ended = true;
+  ended_.push_back(exit.pid);
+  if (ended_.size() > kMaxEnded) {
+    const std::int32_t oldest = ended_.front();
+    ended_.pop_front();
+    // A later process may have the same number.
+    const auto old = processes_.find(oldest);
+    if (old != processes_.end() && old->second.ended) {
+      clear(oldest);
+    }
   }
 }
 

@@ -2,7 +2,9 @@
 // From records to a profile: whose sample it is, and which image its addresses lie in.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -62,6 +64,7 @@ class Interpreter {
   void on(const MmapRecord& mmap);
   void on(const CommRecord& comm);
   void on(const ForkRecord& fork);
+  void on(const ExitRecord& exit);
   void on(const LostRecord& lost);
 
   void map(Mappings& mappings, std::uint64_t start, const Mapping& mapping);
@@ -78,8 +81,14 @@ class Interpreter {
   std::vector<MappedImage> images_;
   std::unordered_map<std::string, std::uint32_t> image_ids_;  // by name and build-id
   Mappings kernel_;
-  // By pid; shared between parent and child until one of them maps something.
-  std::unordered_map<std::int32_t, std::shared_ptr<Mappings>> processes_;
+  struct Process {
+    // Shared between parent and child until one of them maps something.
+    std::shared_ptr<Mappings> mappings;
+    bool ended = false;
+  };
+  std::unordered_map<std::int32_t, Process> processes_;  // by pid
+  // Processes that ended, oldest first: late samples may still ask for their mappings.
+  std::deque<std::int32_t> ended_;
   std::unordered_map<std::int32_t, StringId> names_;  // by tid
   std::size_t num_mappings_ = 0;
   SampleKey key_;

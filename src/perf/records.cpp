@@ -144,8 +144,9 @@ Result<Record> RecordParser::parse_sample(std::uint16_t misc, Bytes payload) {
     if (!take(payload, length) || length > payload.size() / sizeof(std::uint64_t)) {
       return too_short(PERF_RECORD_SAMPLE, size);
     }
-    call_chain_.resize(length);
-    std::memcpy(call_chain_.data(), payload.data(), length * sizeof(std::uint64_t));
+    for (std::uint64_t entry = 0; length > 0 && take(payload, entry); --length) {
+      call_chain_.push_back(entry);
+    }
   }
   const unsigned mode = misc & PERF_RECORD_MISC_CPUMODE_MASK;
   return Record{fields.time, SampleRecord{.ip = fields.ip,

@@ -156,6 +156,22 @@ TEST_F(PerfInterpreter, SampleAfterItsProcessEndedStillHasItsImage) {
   EXPECT_EQ(result(), Lines{":7 7/7 0 user /prog+10: 1,0"});
 }
 
+TEST_F(PerfInterpreter, ManyShortProcessesDoNotFillTheMemory) {
+  constexpr int kProcesses = 140'000;
+  for (int i = 0; i < kProcesses; ++i) {
+    const int pid = 2 + i;
+    add(build_.fork(1, {pid, 1, pid, 1}));
+    add(build_.comm(1, pid, pid, "sh", true));
+    for (unsigned page = 0; page < 8; ++page) {
+      mmap(pid, page * 0x1000, 0x1000, 0, "/prog");
+    }
+    add(build_.exit(1, {pid, pid}));
+  }
+  EXPECT_EQ(interpreter_.refused_mappings(), 0u);
+  user_sample(kProcesses, kProcesses, 0x1010);
+  EXPECT_EQ(result(), Lines{"sh 140000/140000 0 user /prog+10: 1,0"});
+}
+
 TEST_F(PerfInterpreter, KernelModulesAndXenAreKnownByTheirAddresses) {
   add(xen_mmap(build_));
   add(build_.kernel_mmap(0xffffffff81000000u, 0x1000000, 0xffffffff81000000u,
@@ -222,13 +238,13 @@ TEST_F(PerfInterpreter, ForksDoNotMultiplyMappingsWithoutBound) {
   for (int i = 0; i < kMappings; ++i) {
     mmap(1, std::uint64_t{0x1000} * static_cast<unsigned>(2 * i), 0x1000, 0, "/a");
   }
-  for (int child = 2; child < 150; ++child) {
+  for (int child = 2; child < 50; ++child) {
     add(build_.fork(1, {child, 1, child, 1}));
     mmap(child, 0x1000, 0x1000, 0, "/b");
   }
   EXPECT_GT(interpreter_.refused_mappings(), 0u);
-  user_sample(149, 149, 0x2010);
-  EXPECT_EQ(result(), Lines{":149 149/149 0 user /a+10: 1,0"});
+  user_sample(49, 49, 0x2010);
+  EXPECT_EQ(result(), Lines{":49 49/49 0 user /a+10: 1,0"});
 }
 
 TEST(PerfPassiveInterpreter, KnowsModesAndKernelAddressesOnly) {

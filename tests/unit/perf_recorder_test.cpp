@@ -12,7 +12,9 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
+#include <map>
 #include <string>
 #include <thread>
 #include <vector>
@@ -271,6 +273,76 @@ TEST_F(PerfRecorder, DrainingWhileTwoThreadsEmitKeepsTimeOrder) {
   second.join();
   recorder.stop(sink());
   EXPECT_EQ(samples_.size() + recorder.losses().samples, 2 * kEach);
+}
+
+// `perf report` of the file and the interpreter agree on every process and image.
+TEST_F(PerfRecorder, StockPerfReportSaysTheSameAsTheProfile) {
+  if (std::system("perf --version > /dev/null 2>&1") != 0) {
+    GTEST_SKIP() << "no perf on this machine";
+  }
+  char folder[] = "/tmp/xenoprof-test-XXXXXX";
+  ASSERT_NE(::mkdtemp(folder), nullptr);
+  const std::string path = std::string(folder) + "/perf.data";
+  auto writer = DataWriter::create(path, options_.layout);
+  ASSERT_TRUE(writer);
+  Recorder recorder = open();
+  const Sink both = [&, count = sink()](std::uint16_t domain, Bytes record) {
+    count(domain, record);
+    ASSERT_TRUE(writer->write(record));
+  };
+  ASSERT_TRUE(recorder.start(both));
+  const auto pc = reinterpret_cast<std::uint64_t>(&emit);
+  // Forks, an exec, the C library, the kernel and Xen.
+  for (int i = 0; i < 6; ++i) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      if (i == 5) {
+        ::execl(this_program().c_str(), "again", "emit", nullptr);
+      }
+      ::prctl(PR_SET_NAME, i % 2 == 0 ? "even" : "odd");
+      for (int sample = 0; sample <= i; ++sample) {
+        emit(pc, kOwnDomain, 0, 0, 0, 1);
+        emit(reinterpret_cast<std::uint64_t>(&::getpid), kOwnDomain, 0, 0, 0, 0);
+      }
+      emit(kXenPc, kOwnDomain, 0, 2, 0, 0);
+      ::_exit(0);
+    }
+    ::waitpid(child, nullptr, 0);
+    recorder.drain(both);
+  }
+  recorder.stop(both);
+  ASSERT_TRUE(writer->finish(local_features()));
+
+  std::map<std::string, std::uint64_t> ours;
+  const Profile& profile = interpreter_.profile();
+  for (const Sample& sample : profile.samples()) {
+    const Location& leaf = profile.locations()[sample.key.stack.front()];
+    std::string image(profile.text(profile.images()[leaf.image].name));
+    image = image.substr(image.rfind('/') + 1);
+    ours[fmt::format("{} {}", profile.text(sample.key.process), image)] += sample.samples[0];
+  }
+  std::map<std::string, std::uint64_t> theirs;
+  std::FILE* const pipe = ::popen(("perf report -i " + path +
+                                   " --stdio --no-children -g none -n -q --sort comm,dso -t '|' "
+                                   "2> /dev/null")
+                                      .c_str(),
+                                  "r");
+  char line[1024];
+  while (std::fgets(line, sizeof line, pipe) != nullptr) {
+    char comm[256] = {};
+    char image[256] = {};
+    unsigned long samples = 0;
+    // overhead | samples |comm|dso
+    if (std::sscanf(line, "%*[^|]|%lu |%255[^|]|%255s", &samples, comm, image) == 3) {
+      std::string name = comm;
+      name.resize(name.find_last_not_of(' ') + 1);
+      theirs[name + " " + image] += samples;
+    }
+  }
+  ::pclose(pipe);
+  EXPECT_EQ(ours, theirs);
+  EXPECT_GE(ours.size(), 6u);
+  std::filesystem::remove_all(folder);
 }
 
 TEST_F(PerfRecorder, CounterWithoutEventIsCounted) {
