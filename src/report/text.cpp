@@ -68,7 +68,7 @@ class TextReport {
   std::string header() const;
   std::string domain_table() const;
   std::string function_table(std::size_t top) const;
-  TextTable fill_function_table(std::size_t shown, bool with_samples) const;
+  TextTable fill_function_table(std::size_t shown, bool compact) const;
   std::string rest(std::size_t top) const;
   std::string precision() const;
   std::string losses() const;
@@ -199,12 +199,13 @@ std::map<std::string, std::string> short_image_names(const Rows& rows, std::size
   return names;
 }
 
-TextTable TextReport::fill_function_table(std::size_t shown, bool with_samples) const {
+TextTable TextReport::fill_function_table(std::size_t shown, bool compact) const {
   std::vector<TextColumn> columns;
   for (std::size_t event = 0; event < rows_.events.size(); ++event) {
-    columns.push_back({.heading = "%", .group = event_name(event), .right = true});
-    if (with_samples) {
-      columns.push_back({.heading = "Samples", .group = event_name(event), .right = true});
+    const std::string name = shortened(event_name(event), compact ? 8 : 16);
+    columns.push_back({.heading = "%", .group = name, .right = true});
+    if (!compact) {
+      columns.push_back({.heading = "Samples", .group = name, .right = true});
     }
   }
   std::map<std::string, std::string> images;
@@ -221,7 +222,7 @@ TextTable TextReport::fill_function_table(std::size_t shown, bool with_samples) 
         images = short_image_names(rows_, i, shown);
         break;
       case Column::kSymbol:
-        columns.push_back({.heading = "Function", .least = 24, .most = 72});
+        columns.push_back({.heading = "Function", .least = compact ? 12u : 24u, .most = 72});
         break;
       case Column::kMode:
         columns.push_back({.heading = "Mode"});
@@ -244,7 +245,7 @@ TextTable TextReport::fill_function_table(std::size_t shown, bool with_samples) 
       // An event that did not happen here leaves its place empty.
       const bool none = row.samples[event] == 0;
       cells.push_back({none ? "" : fmt::format("{:.1f}", part), style});
-      if (with_samples) {
+      if (!compact) {
         cells.push_back({none ? "" : with_separators(row.samples[event]), style});
       }
     }
@@ -272,11 +273,11 @@ TextTable TextReport::fill_function_table(std::size_t shown, bool with_samples) 
 
 std::string TextReport::function_table(std::size_t top) const {
   const std::size_t shown = std::min(top, rows_.rows.size());
-  const TextTable full = fill_function_table(shown, true);
+  const TextTable full = fill_function_table(shown, false);
   // Many events in a narrow terminal: the share says more than the number.
   return full.least_width() <= options_.width
              ? full.draw(options_.width, options_.colour)
-             : fill_function_table(shown, false).draw(options_.width, options_.colour);
+             : fill_function_table(shown, true).draw(options_.width, options_.colour);
 }
 
 std::string TextReport::rest(std::size_t top) const {

@@ -11,7 +11,6 @@ namespace xenoprof {
 namespace {
 
 constexpr std::string_view kGap = "  ";
-constexpr std::size_t kLongestGroup = 16;
 
 std::size_t line_width(const std::vector<std::size_t>& widths) {
   return std::accumulate(widths.begin(), widths.end(), (widths.size() - 1) * kGap.size());
@@ -53,7 +52,7 @@ std::vector<std::size_t> TextTable::natural_widths() const {
     for (; end < columns_.size() && columns_[end].group == columns_[i].group; ++end) {
       span += widths[end] + (end == i ? 0 : kGap.size());
     }
-    const std::size_t wanted = std::min(width_of(columns_[i].group), kLongestGroup);
+    const std::size_t wanted = width_of(columns_[i].group);
     if (!columns_[i].group.empty() && wanted > span) {
       widths[i] += wanted - span;
     }
