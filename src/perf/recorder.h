@@ -58,7 +58,7 @@ class Recorder {
   std::span<const int> descriptors() const;
 
   // Empties the rings and hands out what is old enough to be in order for sure: everything up to
-  // the previous drain.
+  // the previous drain that is at least 0.1 s old.
   void drain(const Sink& sink);
 
   // Ends recording and hands out all the rest.
