@@ -6,6 +6,7 @@
 // block. A stretch is added to the totals when it is entered, so at a PMU instruction the totals
 // hold exactly what has retired, that instruction included.
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <bit>
 #include <cinttypes>
@@ -46,9 +47,12 @@ struct Vcpu {
   uint64_t interrupts;
   uint64_t machine_resets;  // how many of them this vCPU has acted upon
   bool enabled;             // counted in `vcpus_counting`
-  char cache_line_gap[64];  // elements are adjacent
 };
 static_assert(std::is_trivial_v<Vcpu>);
+
+// Elements are adjacent: the slack keeps other vCPUs off the last cache line. A power of two is
+// what translated code multiplies by fastest.
+constexpr size_t kVcpuElement = std::bit_ceil(sizeof(Vcpu) + 64);
 
 // What a PMU instruction's callback knows from translation; packed into the callback's pointer.
 struct Site {
@@ -290,31 +294,49 @@ void count_stretch(qemu_plugin_insn* first, size_t length, bool branch, Ring rin
   count(kBranches, branch ? 1 : 0);
 }
 
+// The longest encoding of a PMU instruction looked for: a segment prefix or two before two bytes.
+constexpr size_t kLongestPmuInstruction = 4;
+
+InstructionKind kind_of(const qemu_plugin_insn* instruction) {
+  std::array<uint8_t, 16> code;
+  const size_t size = std::min(qemu_plugin_insn_size(instruction), code.size());
+  return classify({code.data(), qemu_plugin_insn_data(instruction, code.data(), size)});
+}
+
 void on_translate(qemu_plugin_id_t, qemu_plugin_tb* tb) {
   const SourceSet sources = counted_sources;
-  const Ring ring = current_ring();
-  const size_t count = qemu_plugin_tb_n_insns(tb);
   if (qemu_plugin_tb_vaddr(tb) == kResetVector) {
     qemu_plugin_register_vcpu_tb_exec_cb(tb, on_reset_vector, QEMU_PLUGIN_CB_NO_REGS, nullptr);
   }
+  std::optional<Ring> ring;
+  const auto known_ring = [&] {
+    if (!ring) {
+      ring = current_ring();
+    }
+    return *ring;
+  };
+  const size_t count = qemu_plugin_tb_n_insns(tb);
   size_t start = 0;
   for (size_t i = 0; i < count; ++i) {
     qemu_plugin_insn* instruction = qemu_plugin_tb_get_insn(tb, i);
-    uint8_t code[16];
-    const size_t length = qemu_plugin_insn_data(
-        instruction, code, std::min(qemu_plugin_insn_size(instruction), sizeof(code)));
-    const InstructionKind kind = classify({code, length});
+    const bool last = i + 1 == count;
+    const bool need_branch = last && (sources & 1u << kBranches);
+    auto kind = InstructionKind::kOther;
+    if (need_branch || qemu_plugin_insn_size(instruction) <= kLongestPmuInstruction) {
+      kind = kind_of(instruction);
+    }
     const bool privileged = kind == InstructionKind::kRdmsr || kind == InstructionKind::kWrmsr;
     // In user mode QEMU's own RDMSR and WRMSR fault, as they must.
-    const bool answered = kind == InstructionKind::kRdpmc || (privileged && ring == kKernel);
-    if (answered || i + 1 == count) {
+    const bool answered =
+        kind == InstructionKind::kRdpmc || (privileged && known_ring() == kKernel);
+    if (sources != 0 && (answered || last)) {
       count_stretch(qemu_plugin_tb_get_insn(tb, start), i + 1 - start,
-                    kind == InstructionKind::kBranch, ring, sources);
+                    kind == InstructionKind::kBranch, known_ring(), sources);
       start = i + 1;
     }
     if (answered) {
-      const Site site{kind, static_cast<uint8_t>(length), static_cast<uint8_t>(ring),
-                      static_cast<uint8_t>(sources), 0};
+      const Site site{kind, static_cast<uint8_t>(qemu_plugin_insn_size(instruction)),
+                      static_cast<uint8_t>(known_ring()), static_cast<uint8_t>(sources), 0};
       qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_pmu_instruction,
                                              QEMU_PLUGIN_CB_RW_REGS, std::bit_cast<void*>(site));
     }
@@ -401,7 +423,7 @@ int install(qemu_plugin_id_t id, const qemu_info_t& info, int count, char** argu
   }
   qemu = *found;
   plugin_id = id;
-  scoreboard = qemu_plugin_scoreboard_new(sizeof(Vcpu));
+  scoreboard = qemu_plugin_scoreboard_new(kVcpuElement);
   install_callbacks(id);
   return 0;
 }
