@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "hypervisor/xen_domains.h"
 
-#include <xenstore.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <memory>
 #include <optional>
+
+// The header is C.
+extern "C" {
+#include <xenstore.h>
+}
 
 namespace xenoprof {
 namespace {

@@ -198,9 +198,7 @@ Result<void> Participation::pump() {
   if (auto waited = recorder_->wait(kDrainEvery); !waited) {
     return waited;
   }
-  if (auto drained = recorder_->drain(sink()); !drained) {
-    return drained;
-  }
+  recorder_->drain(sink());
   return send_records(false);
 }
 
@@ -212,9 +210,7 @@ Result<void> Participation::stop() {
   if (auto done = device_.disarm(); !done) {
     return done;
   }
-  if (auto stopped = recorder_->stop(sink()); !stopped) {
-    return stopped;
-  }
+  recorder_->stop(sink());
   if (bad_record_) {
     return std::unexpected(*bad_record_);
   }
