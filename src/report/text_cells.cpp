@@ -42,6 +42,27 @@ std::size_t byte_of(std::string_view text, std::size_t index) {
   return at;
 }
 
+// "map<int, vector<long> >::find" as "map<…>::find"; the text itself where the brackets are no
+// pairs.
+std::string without_template_arguments(std::string_view text) {
+  std::string out;
+  int depth = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::string_view before = text.substr(0, i);
+    if (text[i] == '<' && !before.ends_with("operator") && !before.ends_with("operator<")) {
+      if (depth++ == 0) {
+        out += "<" + std::string(kEllipsis);
+      }
+    } else if (text[i] == '>' && depth > 0 && !before.ends_with('-')) {
+      --depth;
+    }
+    if (depth == 0) {
+      out += text[i];
+    }
+  }
+  return depth == 0 ? out : std::string(text);
+}
+
 }  // namespace
 
 std::string printable(std::string_view text) {
@@ -59,18 +80,19 @@ std::size_t width_of(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return !is_continuation(c); }));
 }
 
-std::string shortened(std::string_view text, std::size_t width) {
-  const std::size_t have = width_of(text);
-  if (have <= width) {
-    return std::string(text);
+std::string shortened(std::string_view whole, std::size_t width) {
+  if (width_of(whole) <= width) {
+    return std::string(whole);
   }
-  if (width == 0) {
-    return {};
+  const std::string text = without_template_arguments(whole);
+  const std::size_t have = width_of(text);
+  if (have <= width || width == 0) {
+    return width == 0 ? "" : text;
   }
   const std::size_t head = (width - 1) * 2 / 5;
   const std::size_t tail = width - 1 - head;
-  return std::string(text.substr(0, byte_of(text, head))) + std::string(kEllipsis) +
-         std::string(text.substr(byte_of(text, have - tail)));
+  return text.substr(0, byte_of(text, head)) + std::string(kEllipsis) +
+         text.substr(byte_of(text, have - tail));
 }
 
 std::string left(std::string_view text, std::size_t width) {

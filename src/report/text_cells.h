@@ -16,8 +16,8 @@ std::string printable(std::string_view text);
 // In characters, of a printable() text.
 std::size_t width_of(std::string_view text);
 
-// At most `width` characters; what is too long loses its middle, less of its end than of its
-// beginning: that is where a C++ name says what it is.
+// At most `width` characters. What is too long loses its template arguments, then its middle, less
+// of its end than of its beginning: that is where a C++ name says what it is.
 std::string shortened(std::string_view text, std::size_t width);
 
 std::string left(std::string_view text, std::size_t width);

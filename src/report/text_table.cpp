@@ -24,16 +24,18 @@ void end_line(std::string& lines) {
 }  // namespace
 
 std::string styled(std::string text, Style style, bool colour) {
-  if (!colour || style == Style::kPlain || text.empty()) {
+  const std::size_t first = text.find_first_not_of(" \n");
+  if (!colour || style == Style::kPlain || first == std::string::npos) {
     return text;
   }
+  const std::size_t end = text.find_last_not_of(" \n") + 1;
   // ECMA-48 SGR: weight, then the colours that light and dark terminals both show well.
   const char* const code = style == Style::kBold         ? "1"
                            : style == Style::kDim        ? "2"
                            : style == Style::kHypervisor ? "35"
                            : style == Style::kKernel     ? "36"
                                                          : "32";
-  return std::string("\x1b[") + code + "m" + text + "\x1b[0m";
+  return text.insert(end, "\x1b[0m").insert(first, std::string("\x1b[") + code + "m");
 }
 
 std::vector<std::size_t> TextTable::natural_widths() const {

@@ -10,7 +10,7 @@ namespace xenoprof {
 
 enum class Style { kPlain, kBold, kDim, kHypervisor, kKernel, kUser };
 
-// As it is, or between the terminal's escape sequences.
+// As it is, or between the terminal's escape sequences, which leave white space around it alone.
 std::string styled(std::string text, Style style, bool colour);
 
 struct TextColumn {

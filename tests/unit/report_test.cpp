@@ -270,7 +270,7 @@ TEST(TextReport, FitsTheTerminal) {
     for (const std::string& line : lines_of(text)) {
       EXPECT_LE(width_of(line), width) << line;
     }
-    EXPECT_TRUE(has(text, "operator[]")) << text;
+    EXPECT_TRUE(has(text, "[]  ")) << text;
   }
 }
 
@@ -309,6 +309,17 @@ TEST(TextCells, AreShortenedInTheMiddle) {
   EXPECT_EQ(shortened("\u00e4\u00f6\u00fc\u00df", 3), "\u2026\u00fc\u00df");
   EXPECT_EQ(shortened("name", 1), "\u2026");
   EXPECT_EQ(shortened("name", 0), "");
+}
+
+TEST(TextCells, TemplateArgumentsGoFirst) {
+  EXPECT_EQ(shortened("map<int, vector<long> >::find", 13), "map<\u2026>::find");
+  EXPECT_EQ(shortened("map<int>::find", 14), "map<int>::find");
+  EXPECT_EQ(shortened("a::operator<< <int>", 18), "a::operator<< <\u2026>");
+  EXPECT_EQ(shortened("a<int>::operator->", 16), "a<\u2026>::operator->");
+  EXPECT_EQ(shortened("a<b<c", 4), "a\u2026<c");
+}
+
+TEST(TextCells, NumbersHaveSeparators) {
   EXPECT_EQ(with_separators(0), "0");
   EXPECT_EQ(with_separators(999), "999");
   EXPECT_EQ(with_separators(1234567), "1,234,567");
