@@ -37,7 +37,10 @@ std::vector<std::string> modules_of(Role role) {
     names = kXenModules;
   if (role == Role::kDom0)
     names.insert(names.end(), {"bridge", "xen-netback"});
-  names.emplace_back(role == Role::kGuest ? "xen-netfront" : "e1000");
+  if (role == Role::kGuest)
+    names.emplace_back("xen-netfront");
+  else
+    names.insert(names.end(), {"virtio-pci", "virtio-net"});
   return names;
 }
 
@@ -105,9 +108,11 @@ Result<InitramfsLayer> base_layer(Role role, const fs::path& root, const Kernel&
     const fs::path in_bin = root / "usr/bin" / name;
     programs.push_back(fs::exists(in_bin) ? in_bin : root / "usr/sbin" / name);
   }
-  if (role == Role::kDom0)
+  if (role == Role::kDom0) {
     for (const std::string& name : kToolstack)
       programs.push_back(toolstack_folder(root) / name);
+    layer.add_text("/etc/xen/xl.conf", "", 0644);  // xl complains about a missing one
+  }
   if (auto added = add_programs(layer, programs, root); !added)
     return std::unexpected(added.error());
   layer.add_file("/usr/bin/busybox", root / "usr/bin/busybox", 0755);

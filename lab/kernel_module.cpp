@@ -35,7 +35,7 @@ std::uint64_t build_key(const fs::path& sources, const Kernel& kernel) {
 }  // namespace
 
 Result<fs::path> build_kernel_module(const fs::path& sources, const std::string& name,
-                                     const Kernel& kernel, const fs::path& cache) {
+                                     const Kernel& kernel, const fs::path& cache, Progress& progress) {
   const fs::path folder =
       cache / fmt::format("{}-{}-{:016x}", name, kernel.release, build_key(sources, kernel));
   const fs::path module = folder / (name + ".ko");
@@ -49,6 +49,7 @@ Result<fs::path> build_kernel_module(const fs::path& sources, const std::string&
     return std::unexpected(lock.error());
   if (fs::exists(complete, error))
     return module;
+  progress.step(fmt::format("building {}.ko for {}", name, kernel.release));
   fs::remove_all(folder, error);
   fs::copy(sources, folder, fs::copy_options::recursive, error);
   if (error)

@@ -7,6 +7,7 @@
 
 #include "kernel.h"
 #include "model/result.h"
+#include "progress.h"
 
 namespace xenoprof::lab {
 
@@ -14,6 +15,7 @@ namespace xenoprof::lab {
 // `cache`, and returns NAME.ko. Built only once for the same sources and kernel.
 Result<std::filesystem::path> build_kernel_module(const std::filesystem::path& sources,
                                                   const std::string& name, const Kernel& kernel,
-                                                  const std::filesystem::path& cache);
+                                                  const std::filesystem::path& cache,
+                                                  Progress& progress);
 
 }  // namespace xenoprof::lab

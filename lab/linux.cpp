@@ -8,7 +8,8 @@ namespace {
 constexpr unsigned kDefaultMemoryMib = 768;
 // The counters are for the user, not for the kernel's watchdog.
 constexpr std::string_view kCommandLine =
-    "console=ttyS0 loglevel=5 panic=-1 mitigations=off nmi_watchdog=0";
+    "console=ttyS0 loglevel=5 panic=-1 mitigations=off nmi_watchdog=0 "
+    "cryptomgr.notests";
 
 std::vector<std::string> domains(const UpOptions&) {
   return {"linux"};

@@ -39,7 +39,7 @@ std::vector<std::string> command_of(const MachineSpec& spec, const LabFolder& fo
       "-smp", std::to_string(spec.cpus), "-m", std::to_string(spec.memory_mib),
       "-kernel", spec.kernel, "-initrd", spec.initrd, "-append", spec.command_line,
       "-serial", "file:" + folder.console_log().string(),
-      "-netdev", network, "-device", "e1000,netdev=net0,romfile=",
+      "-netdev", network, "-device", "virtio-net-pci,netdev=net0,romfile=",
       "-pidfile", folder.pid_file()};
   if (const auto plugin = pmu_plugin(prefix))
     command.insert(command.end(), {"-plugin", plugin->string()});

@@ -63,8 +63,7 @@ Result<Materials> prepare_materials(Progress& progress) {
                               driver.string()));
     return materials;
   }
-  progress.step(fmt::format("building xenoprof.ko for {}", kernel->release));
-  auto module = build_kernel_module(driver, "xenoprof", *kernel, *cache / "modules");
+  auto module = build_kernel_module(driver, "xenoprof", *kernel, *cache / "modules", progress);
   if (!module)
     return std::unexpected(module.error());
   materials.driver = *module;

@@ -152,6 +152,12 @@ class Session {
   Session& operator=(const Session&) = delete;
 
   void run() {
+    // Input that came together with the start message.
+    if (!handle_received()) {
+      end_command();
+      return;
+    }
+    write_input();
     while (true) {
       int status = 0;
       const bool ended = waitpid(command_.pid, &status, WNOHANG) == command_.pid;
@@ -189,7 +195,7 @@ class Session {
       return errno == EINTR;
     if ((polled[0].revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0)
       return false;
-    if ((polled[0].revents & POLLIN) != 0 && !take_frames())
+    if ((polled[0].revents & POLLIN) != 0 && (!channel_.receive() || !handle_received()))
       return false;
     if (channel_.wants_more_output()) {
       forward(command_.output, FrameType::kStdout);
@@ -199,9 +205,8 @@ class Session {
     return channel_.flush().has_value();
   }
 
-  bool take_frames() {
-    if (!channel_.receive())
-      return false;
+  // False when the peer does not speak the protocol.
+  bool handle_received() {
     while (true) {
       auto frame = channel_.next();
       if (!frame)

@@ -34,7 +34,6 @@ ifconfig lo 127.0.0.1 up
 case "$ROLE" in
   dom0)
     brctl addbr xenbr0
-    brctl setfd xenbr0 0
     brctl addif xenbr0 eth0
     ifconfig eth0 up
     ifconfig xenbr0 "$ADDRESS" netmask 255.255.255.0 up
