@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "control.h"
+#include "copy.h"
 #include "file_lock.h"
 #include "paths.h"
 #include "progress.h"
@@ -134,6 +135,33 @@ int shell(const std::string& lab_name, const std::string& domain) {
   return exit_status ? exit_status->shell_status() : report(exit_status.error());
 }
 
+struct Place {
+  std::string domain;  // empty: this machine
+  std::string path;
+};
+
+// DOMAIN:PATH, where what looks like a path before the colon is none of a domain.
+Place place_of(const std::string& text) {
+  const auto colon = text.find(':');
+  if (colon == std::string::npos || text.substr(0, colon).find('/') != std::string::npos)
+    return {"", text};
+  const std::string path = text.substr(colon + 1);
+  return {text.substr(0, colon), path.empty() ? "." : path};
+}
+
+int copy(const std::string& lab_name, const std::string& source, const std::string& destination) {
+  const Place from = place_of(source);
+  const Place to = place_of(destination);
+  if (from.domain.empty() == to.domain.empty())
+    return report({"one of the two places must be in a domain, as DOMAIN:PATH, and one here"});
+  const auto endpoint = endpoint_in(lab_name, from.domain.empty() ? to.domain : from.domain);
+  if (!endpoint)
+    return report(endpoint.error());
+  const auto copied = from.domain.empty() ? copy_in(*endpoint, from.path, to.path)
+                                          : copy_out(*endpoint, from.path, to.path);
+  return copied ? 0 : report(copied.error());
+}
+
 int down_one(const std::string& name, bool say_nothing_there) {
   const auto folder = lab_folder(name);
   if (!folder)
@@ -203,6 +231,14 @@ int run(int argc, char** argv) {
   shell_command->add_option("--name", name, "of the lab")->capture_default_str();
   shell_command->add_option("DOMAIN", domain, "linux, dom0, guest1, ...")->required();
   shell_command->callback([&] { result = shell(name, domain); });
+
+  std::string source;
+  std::string destination;
+  auto* copy_command = app.add_subcommand("copy", "copy files or folders to or from a domain");
+  copy_command->add_option("--name", name, "of the lab")->capture_default_str();
+  copy_command->add_option("FROM", source, "path, or DOMAIN:PATH")->required();
+  copy_command->add_option("TO", destination, "path, or DOMAIN:PATH")->required();
+  copy_command->callback([&] { result = copy(name, source, destination); });
 
   bool all = false;
   auto* down_command = app.add_subcommand("down", "end a lab");
