@@ -178,6 +178,19 @@ TEST_F(PerfDataFile, SizeZeroMeansUpToTheEnd) {
   EXPECT_EQ(count_records(), 7);
 }
 
+TEST_F(PerfDataFile, DataThatEndWithinARecordAreTruncated) {
+  write_whole_file();
+  std::string text = read_file(path_);
+  FileHeader header;
+  std::memcpy(&header, text.data(), sizeof header);
+  header.data.size -= 8;
+  std::memcpy(text.data(), &header, sizeof header);
+  write_file(path_, text);
+  bool truncated = false;
+  EXPECT_EQ(count_records(&truncated), 6);
+  EXPECT_TRUE(truncated);
+}
+
 TEST_F(PerfDataFile, AppendedRecordsComeLastAndFeaturesStay) {
   write_whole_file();
   const XenFunction functions[] = {{0xffff82d040201000u, 0x100, "do_iret"}};

@@ -345,6 +345,21 @@ TEST_F(PerfRecorder, StockPerfReportSaysTheSameAsTheProfile) {
   std::filesystem::remove_all(folder);
 }
 
+// Another CPU may still have an older record on its way.
+TEST_F(PerfRecorder, YoungRecordsAreHeldBackUntilTheirOrderIsSure) {
+  Recorder recorder = open();
+  ASSERT_TRUE(recorder.start(sink()));
+  recorder.drain(sink());
+  emit(1, kOwnDomain, 0, 0, 0, 0);
+  recorder.drain(sink());
+  EXPECT_TRUE(samples_.empty());
+  std::this_thread::sleep_for(110ms);
+  recorder.drain(sink());
+  EXPECT_EQ(samples_.size(), 1u);
+  recorder.stop(sink());
+  EXPECT_EQ(samples_.size(), 1u);
+}
+
 TEST_F(PerfRecorder, CounterWithoutEventIsCounted) {
   Recorder recorder = open();
   ASSERT_TRUE(recorder.start(sink()));
