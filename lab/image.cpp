@@ -140,8 +140,10 @@ Result<InitramfsLayer> program_layer(Role role, const fs::path& root, const fs::
   InitramfsLayer layer;
   const fs::path scripts = prefix / "share/xenoprof/lab";
   layer.add_file("/init", scripts / "init.sh", 0755);
-  if (role == Role::kDom0)
+  if (role == Role::kDom0) {
     layer.add_file("/etc/xen/scripts/vif-xenoprof", scripts / "vif.sh", 0755);
+    layer.add_file("/usr/bin/xenoprof-lab-guest", scripts / "create_guest.sh", 0755);
+  }
   layer.add_file("/usr/bin/xenoprof-lab-execd", prefix / "bin/xenoprof-lab-execd", 0755);
   for (const fs::path& needed : {scripts / "init.sh", prefix / "bin/xenoprof-lab-execd"})
     if (!fs::exists(needed))

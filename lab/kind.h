@@ -24,7 +24,7 @@ struct UpOptions {
   std::string kind;
   std::string name = "default";
   unsigned guests = 2;
-  unsigned vcpus = 1;  // of each guest
+  unsigned vcpus = 0;  // of each guest, or of `linux`; 0: the kind's own
   unsigned dom0_vcpus = 1;
   unsigned memory_mib = 0;       // of each guest, or of the `linux` domain; 0: the kind's own
   unsigned dom0_memory_mib = 0;  // 0: as much as its images ask for

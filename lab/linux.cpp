@@ -6,6 +6,7 @@ namespace xenoprof::lab {
 namespace {
 
 constexpr unsigned kDefaultMemoryMib = 768;
+constexpr unsigned kDefaultCpus = 2;
 // The counters are for the user, not for the kernel's watchdog.
 constexpr std::string_view kCommandLine =
     "console=ttyS0 loglevel=5 panic=-1 mitigations=off nmi_watchdog=0 "
@@ -41,7 +42,7 @@ Result<MachineSpec> machine(const UpOptions& options, const Materials& materials
   spec.kernel = materials.kernel.vmlinux;
   spec.initrd = initrd;
   spec.command_line = kCommandLine;
-  spec.cpus = options.cpus != 0 ? options.cpus : 2;
+  spec.cpus = options.vcpus != 0 ? options.vcpus : kDefaultCpus;
   spec.memory_mib = options.memory_mib != 0 ? options.memory_mib : kDefaultMemoryMib;
   return spec;
 }

@@ -199,15 +199,15 @@ int run(int argc, char** argv) {
   up_command->add_option("--name", options.name, "of the lab")->capture_default_str();
   up_command->add_option("--guests", options.guests, "number of guests")
       ->check(CLI::Range(0, 8))->capture_default_str();
-  up_command->add_option("--vcpus", options.vcpus, "of each guest")
-      ->check(CLI::Range(1, 16))->capture_default_str();
+  up_command->add_option("--vcpus", options.vcpus, "of each guest [1], or of linux [2]")
+      ->check(CLI::Range(1, 16));
   up_command->add_option("--dom0-vcpus", options.dom0_vcpus, "of dom0")
       ->check(CLI::Range(1, 16))->capture_default_str();
-  up_command->add_option("--memory", options.memory_mib, "of each guest (or of linux), MiB")
+  up_command->add_option("--memory", options.memory_mib, "of each guest, or of linux, MiB")
       ->check(CLI::Range(128, 65536));
   up_command->add_option("--dom0-memory", options.dom0_memory_mib, "of dom0, MiB")
       ->check(CLI::Range(384, 65536));
-  up_command->add_option("--cpus", options.cpus, "of the machine")->check(CLI::Range(1, 16));
+  up_command->add_option("--cpus", options.cpus, "of the machine that Xen runs on")->check(CLI::Range(1, 16));
   up_command->callback([&] { result = up(options); });
 
   app.add_subcommand("status", "show the labs")->callback([&] { result = status(); });

@@ -30,14 +30,10 @@ struct PackageSet {
 
 const PackageSet kTools = {"tools", {"qemu-system-x86"}, true};
 
-// The -dev packages bring the libraries that the xenoprof programs are linked with, without
-// naming their versions.
 const PackageSet kMachine = {
     "machine",
     {"xen-system-amd64", "linux-image-amd64", "linux-headers-amd64", "linux-perf",
-     "busybox-static", "iperf3", "ethtool", "xenstore-utils", "libstdc++6", "libdw-dev",
-     "libelf-dev", "libpfm4-dev", "libprotobuf-dev", "libfmt-dev", "libxen-dev", "libarchive-dev",
-     "libzstd-dev", "zlib1g-dev"},
+     "busybox-static", "iperf3", "ethtool", "xenstore-utils", "libstdc++6"},
     false};
 
 // What no machine of the lab uses; unpacking it would only take time and room.

@@ -33,6 +33,10 @@ unsigned dom0_memory(const UpOptions& options) {
   return options.dom0_memory_mib != 0 ? options.dom0_memory_mib : kDefaultDom0MemoryMib;
 }
 
+unsigned guest_vcpus(const UpOptions& options) {
+  return options.vcpus != 0 ? options.vcpus : 1;
+}
+
 std::vector<std::string> domains(const UpOptions& options) {
   std::vector<std::string> names = {"dom0"};
   for (unsigned i = 1; i <= options.guests; ++i)
@@ -51,7 +55,8 @@ std::string xl_configuration(const UpOptions& options, const std::string& name, 
       "vcpus = {4}\n"
       "vif = [ \"mac=00:16:3e:00:00:{5:02x},bridge=xenbr0,script=vif-xenoprof\" ]\n"
       "on_crash = \"preserve\"\n",
-      name, kGuestFiles, kKernelOptions, guest_memory(options), options.vcpus, number);
+      name, kGuestFiles, kKernelOptions, guest_memory(options), guest_vcpus(options),
+      number);
 }
 
 struct RoleArchives {
@@ -150,7 +155,7 @@ Result<MachineSpec> machine(const UpOptions& options, const Materials& materials
                   dom0_memory(options), options.dom0_vcpus);
   spec.cpus = options.cpus != 0
                   ? options.cpus
-                  : std::clamp(std::max(options.dom0_vcpus, options.vcpus), 2U, kMaxMachineCpus);
+                  : std::clamp(std::max(options.dom0_vcpus, guest_vcpus(options)), 2U, kMaxMachineCpus);
   spec.memory_mib =
       kXenMemoryMib + dom0_memory(options) + options.guests * (guest_memory(options) + 16);
   return spec;
@@ -170,11 +175,8 @@ Result<void> start_others(const UpOptions&, const pb::Lab& lab, const LabFolder&
   for (int i = 1; i < lab.domains_size(); ++i) {
     const std::string& guest = lab.domains(i).name();
     progress.step(fmt::format("creating {}", guest));
-    const std::string script = fmt::format(
-        "cd {0} && cat base.cpio programs.cpio {1}.cpio > /tmp/{1}.cpio && xl create {1}.cfg && "
-        "rm /tmp/{1}.cpio",
-        kGuestFiles, guest);
-    const auto created = capture_in_domain(dom0, {"sh", "-c", script}, kCreateLimit);
+    const auto created =
+        capture_in_domain(dom0, {"xenoprof-lab-guest", guest}, kCreateLimit);
     if (!created)
       return std::unexpected(created.error());
     if (created->status.shell_status() != 0)

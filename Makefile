@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Two commands for a fresh machine: `make demo` and `make test`. Both set up what they need.
+.PHONY: all build setup demo test clean
+
+JOBS ?= $(shell nproc)
+WERROR ?= $(or $(XENOPROF_WERROR),OFF)
+
+all: build
+
+# Debian packages that the build needs; asks for sudo only when some are missing.
+setup:
+	@lab/setup.sh
+
+build: setup
+	cmake --preset release -DXENOPROF_WERROR=$(WERROR)
+	cmake --build build -j $(JOBS)
+
+demo: build
+	demo/run.sh
+
+# Tests that need no machine first; the lab's take the whole machine each.
+test: build
+	ctest --test-dir build -L unit -j $(JOBS) --output-on-failure
+	ctest --test-dir build -L lab -j 1 --output-on-failure
+
+clean:
+	rm -rf build

@@ -1,0 +1,33 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Installs the Debian packages that building xenoprof takes, those that are missing. What the lab's
+# machines are made of is not installed: the lab keeps it in the user's cache.
+set -e
+
+# The last line builds the kernel module and carries the lab's downloads.
+packages="
+  g++ cmake ninja-build make pkg-config
+  libcli11-dev libfmt-dev nlohmann-json3-dev protobuf-compiler libprotobuf-dev
+  libelf-dev libdw-dev libiberty-dev libpfm4-dev libxen-dev libarchive-dev zlib1g-dev libzstd-dev
+  libglib2.0-dev libgtest-dev libgmock-dev libbenchmark-dev
+  gcc-12 flex bison bc ca-certificates apt
+"
+
+missing=
+for package in $packages; do
+  state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+  [ "$state" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+  if ! command -v sudo >/dev/null; then
+    echo "setup: these packages are missing; install them as root:$missing" >&2
+    exit 1
+  fi
+  as_root=sudo
+fi
+echo "setup: installing$missing"
+$as_root apt-get update -q
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
