@@ -178,17 +178,21 @@ Result<void> Recorder::Impl::open(const RecorderOptions& options) {
 }
 
 Result<void> Recorder::Impl::start(const Sink& sink) {
-  // Sideband first: what changes while /proc is read is recorded, and comes after it in time.
-  for (auto* rings : {&sideband_, &samples_}) {
-    for (Ring& ring : *rings) {
-      if (auto done = ring.enable(); !done) {
-        return done;
-      }
+  // What changes while /proc is read is recorded, and comes after it in time. Samples begin when
+  // every process is known: one that ends before its turn in /proc would have samples but no name.
+  for (Ring& ring : sideband_) {
+    if (auto done = ring.enable(); !done) {
+      return done;
     }
   }
   const auto take = [&](Bytes record) { sink(kOwnDomain, record); };
   synthesize_kernel(builder_, take);
   synthesize_processes(builder_, take);
+  for (Ring& ring : samples_) {
+    if (auto done = ring.enable(); !done) {
+      return done;
+    }
+  }
   return {};
 }
 

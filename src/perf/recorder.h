@@ -49,6 +49,7 @@ class Recorder {
   ~Recorder();
 
   // Begins recording, and hands out what exists already: kernel, modules, processes, mappings.
+  // Samples that are emitted before it returns are missed: arm the driver afterwards.
   Result<void> start(const Sink& sink);
 
   // Sleeps until a ring is half full or the time is over.
