@@ -30,8 +30,8 @@ unsigned below(unsigned limit) {
 }
 
 constexpr std::array<unsigned long, 8> kRequests{
-    XENOPROF_INFO, XENOPROF_SET_DOMAINS, XENOPROF_SET_COUNTERS, XENOPROF_ARM,
-    XENOPROF_START, XENOPROF_STOP,       XENOPROF_DISARM,       XENOPROF_TOTALS};
+    XENOPROF_INFO,  XENOPROF_SET_DOMAINS, XENOPROF_SET_COUNTERS, XENOPROF_ARM,
+    XENOPROF_START, XENOPROF_STOP,        XENOPROF_DISARM,       XENOPROF_TOTALS};
 
 alignas(8) std::array<unsigned char, 4096> argument;
 

@@ -67,7 +67,8 @@ struct Fields {
       const auto field = format.find(" " + name + ";\toffset:");
       if (field == std::string::npos)
         die("the tracepoint has no field " + name);
-      return static_cast<std::size_t>(std::atoi(format.c_str() + format.find("offset:", field) + 7));
+      return static_cast<std::size_t>(
+          std::atoi(format.c_str() + format.find("offset:", field) + 7));
     };
     return {offset("ip"),   offset("domain"), offset("vcpu"),
             offset("mode"), offset("event"),  offset("exact")};
@@ -96,7 +97,8 @@ class Listener {
           syscall(SYS_perf_event_open, &attributes, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC));
       if (fd < 0)
         die("perf_event_open");
-      void* ring = mmap(nullptr, (1 + kRingPages) * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+      void* ring =
+          mmap(nullptr, (1 + kRingPages) * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
       if (ring == MAP_FAILED)
         die("mmap of the perf ring");
       rings_.push_back(static_cast<std::uint8_t*>(ring));

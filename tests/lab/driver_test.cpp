@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What the driver promises, without the rest of xenoprof: dom0 and two guests, 2 vCPUs each.
+#include <elf.h>
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdint>
+#include <fstream>
+#include <future>
+#include <map>
+#include <optional>
+#include <set>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "driver/xenoprof.h"
+#include "lab_machine.h"
+
+namespace xenoprof {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::ContainsRegex;
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr unsigned kUser = XENOPROF_MODE_USER;
+constexpr unsigned kHypervisor = XENOPROF_MODE_HYPERVISOR;
+
+// One "word key=value key=value" line of a test program.
+using Line = std::map<std::string, std::string>;
+
+std::vector<Line> lines_of(const std::string& text, const std::string& word) {
+  std::vector<Line> found;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) {
+    std::istringstream parts(line);
+    std::string part;
+    if (!(parts >> part) || part != word)
+      continue;
+    Line& entry = found.emplace_back();
+    while (parts >> part)
+      if (const auto equals = part.find('='); equals != std::string::npos)
+        entry[part.substr(0, equals)] = part.substr(equals + 1);
+  }
+  return found;
+}
+
+std::uint64_t number(const Line& line, const std::string& key, int base = 10) {
+  const auto at = line.find(key);
+  return at == line.end() ? 0 : std::stoull(at->second, nullptr, base);
+}
+
+struct Totals {
+  std::uint64_t stored = 0, user = 0, emitted = 0, lost = 0;
+};
+
+// Checks that no vCPU's samples got lost between the hypervisor and the tracepoint, nor between the
+// tracepoint and perf; the sum over the domain's vCPUs.
+Totals conserved(const std::string& output, unsigned domain, unsigned vcpus) {
+  SCOPED_TRACE(
+      output.substr(output.find("received") == std::string::npos ? 0 : output.find("received")));
+  std::map<std::uint64_t, std::uint64_t> received;  // by vCPU
+  for (const Line& line : lines_of(output, "samples"))
+    if (number(line, "domain") == domain)
+      received[number(line, "vcpu")] += number(line, "count");
+
+  Totals sum;
+  std::set<std::uint64_t> seen;
+  for (const Line& line : lines_of(output, "totals")) {
+    if (number(line, "domain") != domain)
+      continue;
+    seen.insert(number(line, "vcpu"));
+    const auto stored = number(line, "hypervisor") + number(line, "kernel") + number(line, "user");
+    EXPECT_EQ(stored, number(line, "emitted") + number(line, "rejected"));
+    EXPECT_EQ(number(line, "emitted"), received[number(line, "vcpu")]);
+    EXPECT_EQ(number(line, "rejected"), 0U);
+    EXPECT_EQ(number(line, "broken"), 0U);
+    sum.stored += stored;
+    sum.user += number(line, "user");
+    sum.emitted += number(line, "emitted");
+    sum.lost += number(line, "lost");
+  }
+  EXPECT_EQ(seen.size(), vcpus) << "vCPUs of domain " << domain;
+  for (const Line& line : lines_of(output, "received"))
+    EXPECT_EQ(number(line, "lost"), 0U) << "lost by perf";
+  return sum;
+}
+
+std::filesystem::path program(const std::string& name) {
+  return std::filesystem::path(XENOPROF_BUILD) / "bin" / name;
+}
+
+// The addresses of a static program's code.
+std::pair<std::uint64_t, std::uint64_t> text_of(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  Elf64_Ehdr header{};
+  stream.read(reinterpret_cast<char*>(&header), sizeof header);
+  for (int i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr part{};
+    stream.seekg(static_cast<std::streamoff>(header.e_phoff + i * sizeof part));
+    stream.read(reinterpret_cast<char*>(&part), sizeof part);
+    if (part.p_type == PT_LOAD && (part.p_flags & PF_X))
+      return {part.p_vaddr, part.p_vaddr + part.p_memsz};
+  }
+  ADD_FAILURE() << file << " has no code";
+  return {};
+}
+
+class XenDriver : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    lab_ = &LabMachine::shared("xen", {"--guests", "2", "--vcpus", "2", "--dom0-vcpus", "2"});
+    for (const char* domain : {"dom0", "guest1", "guest2"}) {
+      for (const char* name :
+           {"prog_driver_session", "prog_driver_fuzz", "prog_xen_callers", "prog_spin"})
+        ASSERT_EQ(lab_->copy_in(program(name), domain, fmt::format("/usr/bin/{}", name)), 0);
+      in(domain, "killall xenoprof; dmesg -c");
+    }
+  }
+
+  static CommandResult in(const std::string& domain, const std::string& script,
+                          std::chrono::milliseconds limit = 3min) {
+    return lab_->exec(domain, {"sh", "-c", script}, limit);
+  }
+
+  static std::future<CommandResult> begin(const std::string& domain, const std::string& script) {
+    return std::async(std::launch::async, [=] { return in(domain, script); });
+  }
+
+  static std::string succeeded(std::future<CommandResult>& command) {
+    const CommandResult result = command.get();
+    EXPECT_EQ(result.status, 0) << result.out << result.err;
+    return result.out;
+  }
+
+  // Waits for a word in a file of a domain.
+  static bool appears(const std::string& domain, const std::string& word, const std::string& file) {
+    return in(domain,
+              fmt::format("for i in $(seq 300); do grep -q {} {} && exit 0; sleep 0.1; done; "
+                          "exit 1",
+                          word, file))
+               .status == 0;
+  }
+
+  // A short session of dom0 and guest1 in which all is as it should be.
+  static void expect_a_whole_session() {
+    auto dom0 =
+        begin("dom0", "prog_driver_session initiate --active 0,1 --counter c0:200000 --seconds 2");
+    auto guest = begin("guest1", "prog_driver_session participate --seconds 4");
+    conserved(succeeded(dom0), XENOPROF_DOMAIN_SELF, 2);
+    EXPECT_GT(conserved(succeeded(guest), XENOPROF_DOMAIN_SELF, 2).stored, 0U);
+  }
+
+  static void expect_a_clean_log(const std::string& domain) {
+    EXPECT_THAT(in(domain, "dmesg").out,
+                Not(ContainsRegex("WARNING|BUG|Oops|general protection|scheduling while|"
+                                  "hung task|soft lockup|stall|Call Trace|UBSAN|refuses")))
+        << domain;
+  }
+
+  void TearDown() override {
+    for (const char* domain : {"dom0", "guest1"})
+      expect_a_clean_log(domain);
+  }
+
+  static LabMachine* lab_;
+};
+
+LabMachine* XenDriver::lab_ = nullptr;
+
+TEST_F(XenDriver, HasOneHolderAtATime) {
+  EXPECT_EQ(in("guest1", "exec 3<>/dev/xenoprof").status, 0);
+  const auto second = in("guest1", "exec 3<>/dev/xenoprof; exec 4<>/dev/xenoprof");
+  EXPECT_NE(second.status, 0);
+  EXPECT_THAT(second.err, HasSubstr("busy"));
+  // The holder that was killed by the refusal, or closed it, holds it no longer.
+  EXPECT_EQ(in("guest1", "exec 3<>/dev/xenoprof; exec 3>&-; exec 4<>/dev/xenoprof").status, 0);
+}
+
+TEST_F(XenDriver, LosesNothingOnAnyVcpu) {
+  auto dom0 = begin("dom0",
+                    "prog_driver_session initiate --active 0,1 --passive 2 --counter c0:100000 "
+                    "--counter 76:300000 --seconds 5");
+  auto guest = begin("guest1",
+                     "(prog_spin 1000000 & prog_spin 1000000 & sleep 8; killall prog_spin) & "
+                     "prog_driver_session participate --seconds 7");
+  auto passive = begin("guest2", "timeout 8 prog_spin 1000000; true");
+  const std::string initiator = succeeded(dom0);
+  const std::string participant = succeeded(guest);
+  passive.get();
+
+  EXPECT_GT(conserved(initiator, XENOPROF_DOMAIN_SELF, 2).stored, 50U);
+  EXPECT_GT(conserved(initiator, 2, 2).user, 50U);
+  EXPECT_GT(conserved(participant, XENOPROF_DOMAIN_SELF, 2).user, 500U);
+  std::set<std::uint64_t> events;
+  for (const Line& line : lines_of(participant, "samples"))
+    events.insert(number(line, "event"));
+  EXPECT_EQ(events, (std::set<std::uint64_t>{0, 1}));
+}
+
+TEST_F(XenDriver, GivesAGuestItsOwnSamplesOnly) {
+  auto dom0 = begin("dom0",
+                    "timeout 8 prog_spin 1000000 & prog_driver_session initiate --active 0,1,2 "
+                    "--counter c0:100000 --seconds 4");
+  auto guest2 = begin("guest2",
+                      "timeout 8 prog_xen_callers --seconds 7 & prog_driver_session participate "
+                      "--seconds 6");
+  auto guest1 = begin("guest1",
+                      "timeout 9 prog_spin 1000000 & echo samples_of=$!; prog_driver_session "
+                      "participate --seconds 6 --pcs");
+  conserved(succeeded(dom0), XENOPROF_DOMAIN_SELF, 2);
+  conserved(succeeded(guest2), XENOPROF_DOMAIN_SELF, 2);
+  const std::string out = succeeded(guest1);
+  EXPECT_GT(conserved(out, XENOPROF_DOMAIN_SELF, 2).user, 200U);
+  for (const Line& line : lines_of(out, "samples"))
+    EXPECT_EQ(number(line, "domain"), XENOPROF_DOMAIN_SELF);
+
+  // All that runs for long in this guest is spin, so its user samples lie in spin, and nobody
+  // else's PCs are among that process's.
+  const auto [begin_of_text, end_of_text] = text_of(program("prog_spin"));
+  std::map<std::uint64_t, std::uint64_t> by_process;
+  for (const Line& line : lines_of(out, "pc"))
+    if (number(line, "mode") == kUser)
+      by_process[number(line, "pid")] += number(line, "count");
+  ASSERT_FALSE(by_process.empty());
+  const auto spin = std::ranges::max_element(by_process, {}, [](auto& p) { return p.second; });
+  for (const Line& line : lines_of(out, "pc"))
+    if (number(line, "mode") == kUser && number(line, "pid") == spin->first) {
+      EXPECT_GE(number(line, "ip", 16), begin_of_text);
+      EXPECT_LT(number(line, "ip", 16), end_of_text);
+    }
+}
+
+// More than the buffer holds, while dom0 has next to no samples of its own to be woken by.
+TEST_F(XenDriver, DrainsAPassiveDomainWhileDom0Idles) {
+  auto passive = begin("guest2", "timeout 12 prog_spin 1000000; true");
+  auto dom0 = begin("dom0",
+                    "prog_driver_session initiate --active 0 --passive 2 --counter c0:20000 "
+                    "--seconds 6");
+  const std::string out = succeeded(dom0);
+  passive.get();
+  const Totals totals = conserved(out, 2, 2);
+  EXPECT_GT(totals.emitted, 2U * 4094);
+  EXPECT_EQ(totals.lost, 0U);
+}
+
+TEST_F(XenDriver, StartsCleanAfterItsHolderWasKilled) {
+  for (const char* victim : {"dom0", "guest1"}) {
+    SCOPED_TRACE(victim);
+    auto dom0 = begin("dom0",
+                      "prog_driver_session initiate --active 0,1 --passive 2 --counter c0:200000 "
+                      "--seconds 6 > /tmp/log");
+    auto guest = begin("guest1", "prog_driver_session participate --seconds 8 > /tmp/log");
+    ASSERT_TRUE(appears("dom0", "started", "/tmp/log"));
+    EXPECT_EQ(in(victim, "killall -9 prog_driver_session").status, 0);
+    // The others end as if nothing had happened.
+    EXPECT_EQ(dom0.get().status == 0, std::string(victim) != "dom0");
+    EXPECT_EQ(guest.get().status == 0, std::string(victim) != "guest1");
+    expect_a_whole_session();
+  }
+}
+
+TEST_F(XenDriver, SurvivesAnyCallInAnyOrder) {
+  for (const char* domain : {"guest1", "dom0"}) {
+    const auto fuzz = in(domain, fmt::format("prog_driver_fuzz --seconds 8 {}",
+                                             domain == std::string("dom0") ? "--dom0" : ""));
+    EXPECT_EQ(fuzz.status, 0) << fuzz.out << fuzz.err;
+    EXPECT_THAT(fuzz.out, HasSubstr("succeeded="));
+    expect_a_clean_log(domain);
+  }
+  expect_a_whole_session();
+}
+
+TEST_F(XenDriver, LeavesNothingBehindWhenUnloaded) {
+  for (const char* domain : {"guest1", "dom0"})
+    EXPECT_EQ(in(domain, "rmmod xenoprof && insmod /lib/modules/xenoprof.ko").status, 0) << domain;
+  expect_a_whole_session();
+}
+
+// The functions of Xen's that only one of the two tasks makes it run.
+TEST_F(XenDriver, ChargesHypervisorSamplesToTheTaskTheyHit) {
+  std::map<std::uint64_t, std::string> symbols;
+  std::istringstream list(in("dom0", "cat /proc/xen/xensyms").out);
+  for (std::string address, type, name; list >> address >> type >> name;)
+    symbols[std::stoull(address, nullptr, 16)] = name;
+  ASSERT_FALSE(symbols.empty());
+  const std::map<std::string, std::string> owners = {
+      {"guest_cpuid", "cpuid"},    {"pv_emulate_invalid_op", "cpuid"}, {"do_invalid_op", "cpuid"},
+      {"do_mmu_update", "memory"}, {"get_page_from_l1e", "memory"},    {"do_page_fault", "memory"},
+  };
+
+  auto dom0 =
+      begin("dom0", "prog_driver_session initiate --active 0,1 --counter c0:10000 --seconds 15");
+  auto guest = begin("guest1",
+                     "prog_xen_callers --seconds 20 & sleep 1; prog_driver_session participate "
+                     "--seconds 17 --pcs; wait");
+  conserved(succeeded(dom0), XENOPROF_DOMAIN_SELF, 2);
+  const std::string out = succeeded(guest);
+  conserved(out, XENOPROF_DOMAIN_SELF, 2);
+
+  std::map<std::string, std::uint64_t> pid;
+  std::istringstream(out.substr(out.find("cpuid=") + 6)) >> pid["cpuid"];
+  std::istringstream(out.substr(out.find("memory=") + 7)) >> pid["memory"];
+  std::uint64_t right = 0;
+  std::uint64_t wrong = 0;
+  std::map<std::string, std::uint64_t> seen;
+  for (const Line& line : lines_of(out, "pc")) {
+    if (number(line, "mode") != kHypervisor)
+      continue;
+    auto symbol = symbols.upper_bound(number(line, "ip", 16));
+    if (symbol == symbols.begin())
+      continue;
+    const auto owner = owners.find((--symbol)->second);
+    if (owner == owners.end())
+      continue;
+    const std::uint64_t charged = number(line, "pid");
+    if (charged == pid[owner->second])
+      right += number(line, "count");
+    else if (charged == pid[owner->second == "cpuid" ? "memory" : "cpuid"])
+      wrong += number(line, "count");
+    seen[owner->second] += number(line, "count");
+  }
+  RecordProperty("right", static_cast<int>(right));
+  RecordProperty("wrong", static_cast<int>(wrong));
+  std::uint64_t switches = 0;
+  std::istringstream(out.substr(out.find("switches=") + 9)) >> switches;
+  fmt::print("{} samples charged right, {} wrong; {} switches a second\n", right, wrong,
+             switches / 20);
+  EXPECT_GT(seen["cpuid"], 50U);
+  EXPECT_GT(seen["memory"], 50U);
+  EXPECT_LT(static_cast<double>(wrong), 0.02 * static_cast<double>(right + wrong));
+}
+
+// Stock perf in the guest; where the sample says that its call chain belongs to it, the sampled PC
+// is in the chain.
+TEST_F(XenDriver, FeedsStockPerf) {
+  auto dom0 =
+      begin("dom0", "prog_driver_session initiate --active 0,1 --counter c0:200000 --seconds 6");
+  auto guest =
+      begin("guest1",
+            "(sleep 2; dd if=/dev/zero of=/dev/null bs=4k count=2000000 & prog_spin 1000000 & "
+            "sleep 7; killall dd prog_spin) 2>/dev/null & "
+            "perf record -o /tmp/perf.data -e xenoprof:sample -g -a -- "
+            "prog_driver_session participate --seconds 8 > /tmp/session && "
+            "perf script -i /tmp/perf.data -F comm,pid,trace,ip < /dev/null > /tmp/script; "
+            "cat /tmp/session");
+  succeeded(dom0);
+  const std::string session = succeeded(guest);
+  const Totals totals = conserved(session, XENOPROF_DOMAIN_SELF, 2);
+  std::istringstream script(in("guest1", "cat /tmp/script").out);
+
+  std::uint64_t samples = 0;
+  std::uint64_t exact = 0;
+  std::uint64_t in_chain = 0;
+  std::optional<std::uint64_t> wanted;
+  for (std::string line; std::getline(script, line);) {
+    if (const auto ip = line.find("ip="); ip != std::string::npos) {
+      ++samples;
+      wanted.reset();
+      if (line.find("exact=1") != std::string::npos) {
+        ++exact;
+        wanted = std::stoull(line.substr(ip + 3), nullptr, 16);
+      }
+    } else if (wanted && line.find_first_not_of(" \t") != std::string::npos &&
+               std::stoull(line, nullptr, 16) == *wanted) {
+      ++in_chain;
+      wanted.reset();
+    }
+  }
+  EXPECT_EQ(samples, totals.emitted);
+  EXPECT_GT(exact, 200U);
+  EXPECT_EQ(in_chain, exact);
+}
+
+// Last: it takes guest2 away.
+TEST_F(XenDriver, LetsGoOfAPassiveGuestThatIsDestroyed) {
+  auto dom0 = begin("dom0",
+                    "prog_driver_session initiate --active 0 --passive 2 --counter c0:200000 "
+                    "--seconds 6 > /tmp/log");
+  ASSERT_TRUE(appears("dom0", "started", "/tmp/log"));
+  EXPECT_EQ(in("dom0", "xl destroy guest2").status, 0);
+  EXPECT_EQ(dom0.get().status, 0);
+  const auto domains = in("dom0", "xl list | tail -n +2 | wc -l");
+  EXPECT_EQ(domains.out, "2\n") << in("dom0", "xl list").out;
+  expect_a_whole_session();
+}
+
+}  // namespace
+}  // namespace xenoprof
