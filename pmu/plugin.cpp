@@ -262,6 +262,12 @@ void on_pmu_instruction(unsigned index, void* packed) {
   if (msr < kMsrSelect0 || msr >= kMsrCounter0 + kCounters) {
     return;
   }
+  using Access = QemuPrivate::Access;
+  qemu->exit_if_intercepted(index,
+                            site.kind == InstructionKind::kRdpmc   ? Access::kReadCounter
+                            : site.kind == InstructionKind::kWrmsr ? Access::kWriteMsr
+                                                                   : Access::kReadMsr,
+                            host_pc);
   Vcpu& vcpu = state_of(index);
   follow_machine_reset(vcpu);
   if (site.kind == InstructionKind::kWrmsr) {
@@ -343,7 +349,7 @@ void on_translate(qemu_plugin_id_t, qemu_plugin_tb* tb) {
   }
 }
 
-void find_registers() {
+void find_registers(unsigned vcpu) {
   GArray* list = qemu_plugin_get_registers();
   const auto* descriptors = reinterpret_cast<const qemu_plugin_reg_descriptor*>(list->data);
   const auto find = [&](std::string_view name) -> qemu_plugin_register* {
@@ -365,10 +371,14 @@ void find_registers() {
                .cr0 = find("cr0"),
                .cr4 = find("cr4")};
   g_array_free(list, 1);
+  if (!qemu->find_environment(vcpu)) {
+    log("cannot find the registers in this QEMU's CPU object: use another version of QEMU");
+    std::abort();
+  }
 }
 
 void on_vcpu_start(qemu_plugin_id_t, unsigned index) {
-  std::call_once(registers_found, find_registers);
+  std::call_once(registers_found, find_registers, index);
   state_of(index) = {};
 }
 

@@ -2,7 +2,8 @@
 // Source of the facts: QEMU 10.0, include/exec/cpu-common.h (cpu_restore_state, cpu_loop_exit,
 // cpu_physical_memory_rw), include/hw/core/cpu.h (qemu_get_cpu, cpu_interrupt),
 // include/qemu/main-loop.h (bql_lock_impl, bql_unlock), target/i386/gdbstub.c (register numbers),
-// target/i386/cpu.h (CPU_INTERRUPT_NMI).
+// target/i386/cpu.h (CPU_INTERRUPT_NMI, CPUX86State), target/i386/tcg/helper-tcg.h
+// (cpu_svm_check_intercept_param), target/i386/svm.h (exit codes).
 //
 // Newer plugin APIs can write registers and set the program counter. They are not used: setting
 // the program counter needs a virtual address, which a block QEMU shares between mappings does not
@@ -11,15 +12,27 @@
 
 #include <dlfcn.h>
 
+#include <array>
 #include <cstdlib>
+#include <cstring>
 
 namespace xenoprof::pmu {
 namespace {
 
 constexpr int kInterruptNmi = 0x200;
 constexpr int kGdbRax = 0;
+constexpr int kGdbRbx = 1;
+constexpr int kGdbRcx = 2;
 constexpr int kGdbRdx = 3;
 constexpr int kGdbRip = 16;
+
+constexpr uint32_t kExitRdpmc = 0x6f;
+constexpr uint32_t kExitMsr = 0x7c;
+
+// CPUX86State follows CPUState in one object, whose first part is under 64 KiB and whose second
+// begins with RAX, RCX, RDX and RBX.
+constexpr size_t kEnvironmentSearchEnd = 64 * 1024;
+constexpr std::array<int, 4> kFirstRegisters = {kGdbRax, kGdbRcx, kGdbRdx, kGdbRbx};
 
 // Local vector table entry for performance counters, at the APIC's default base, where every
 // system we know leaves it. AMD64 APM volume 2, 16.4.
@@ -44,8 +57,10 @@ std::expected<QemuPrivate, std::string> QemuPrivate::find() {
   std::string missing;
   look_up(qemu.get_cpu_, "qemu_get_cpu", missing);
   look_up(qemu.restore_state_, "cpu_restore_state", missing);
+  look_up(qemu.read_register_, "x86_cpu_gdb_read_register", missing);
   look_up(qemu.write_register_, "x86_cpu_gdb_write_register", missing);
   look_up(qemu.loop_exit_, "cpu_loop_exit", missing);
+  look_up(qemu.check_intercept_, "cpu_svm_check_intercept_param", missing);
   look_up(qemu.interrupt_, "cpu_interrupt", missing);
   look_up(qemu.lock_, "bql_lock_impl", missing);
   look_up(qemu.unlock_, "bql_unlock", missing);
@@ -56,6 +71,38 @@ std::expected<QemuPrivate, std::string> QemuPrivate::find() {
                            "as Debian's is");
   }
   return qemu;
+}
+
+bool QemuPrivate::find_environment(unsigned vcpu) {
+  QemuCpu* cpu = get_cpu_(static_cast<int>(vcpu));
+  GByteArray* before = g_byte_array_new();
+  std::array<uint64_t, kFirstRegisters.size()> mark;
+  for (size_t i = 0; i < mark.size(); ++i) {
+    read_register_(cpu, before, kFirstRegisters[i]);
+    mark[i] = 0x7a3c51d9 + 0x01020304 * i;  // 32 bits: all that can be written outside long mode
+    write_register_(cpu, reinterpret_cast<uint8_t*>(&mark[i]), kFirstRegisters[i]);
+  }
+  const auto* object = reinterpret_cast<const char*>(cpu);
+  for (size_t offset = 0; offset < kEnvironmentSearchEnd; offset += alignof(std::max_align_t)) {
+    if (std::memcmp(object + offset, mark.data(), sizeof(mark)) == 0) {
+      environment_offset_ = offset;
+      break;
+    }
+  }
+  for (size_t i = 0; i < mark.size(); ++i) {
+    write_register_(cpu, before->data + i * sizeof(uint64_t), kFirstRegisters[i]);
+  }
+  return environment_offset_ != 0;
+}
+
+void QemuPrivate::exit_if_intercepted(unsigned vcpu, Access access, uintptr_t host_pc) const {
+  void* environment =
+      reinterpret_cast<char*>(get_cpu_(static_cast<int>(vcpu))) + environment_offset_;
+  if (access == Access::kReadCounter) {
+    check_intercept_(environment, kExitRdpmc, 0, host_pc);
+  } else {
+    check_intercept_(environment, kExitMsr, access == Access::kWriteMsr ? 1 : 0, host_pc);
+  }
 }
 
 void QemuPrivate::restore_state(unsigned vcpu, uintptr_t host_pc) const {

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Everything this plugin needs of QEMU that the public plugin API does not offer: answering an
-// instruction in QEMU's place and raising an NMI. QEMU exports these functions for its own modules.
+// instruction in QEMU's place, raising an NMI, and what a hypervisor in the machine intercepts.
+// QEMU exports these functions for its own modules.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <expected>
 #include <string>
+
+#include "qemu_plugin_api.h"
 
 namespace xenoprof::pmu {
 
@@ -17,6 +21,15 @@ class QemuPrivate {
   static std::expected<QemuPrivate, std::string> find();
 
   // All of the following are for the calling vCPU's own thread.
+
+  // Finds out where QEMU keeps a vCPU's registers; once, before the first vCPU runs. False if they
+  // are nowhere to be found.
+  bool find_environment(unsigned vcpu);
+
+  enum class Access { kReadMsr, kWriteMsr, kReadCounter };
+  // In a nested guest whose hypervisor intercepts this access, exits to that hypervisor and does
+  // not return; `host_pc` as for restore_state().
+  void exit_if_intercepted(unsigned vcpu, Access access, uintptr_t host_pc) const;
 
   // Brings RIP and the lazily computed flags up to date with the instruction whose callback runs;
   // `host_pc` is that callback's return address.
@@ -32,12 +45,16 @@ class QemuPrivate {
  private:
   QemuCpu* (*get_cpu_)(int index) = nullptr;
   bool (*restore_state_)(QemuCpu* cpu, uintptr_t host_pc) = nullptr;
+  int (*read_register_)(QemuCpu* cpu, GByteArray* value, int gdb_number) = nullptr;
   int (*write_register_)(QemuCpu* cpu, uint8_t* value, int gdb_number) = nullptr;
+  void (*check_intercept_)(void* environment, uint32_t exit_code, uint64_t parameter,
+                           uintptr_t host_pc) = nullptr;
   void (*loop_exit_)(QemuCpu* cpu) = nullptr;
   void (*interrupt_)(QemuCpu* cpu, int mask) = nullptr;
   void (*lock_)(const char* file, int line) = nullptr;
   void (*unlock_)() = nullptr;
   void (*physical_memory_)(uint64_t address, void* buffer, uint64_t length, bool write) = nullptr;
+  size_t environment_offset_ = 0;  // of CPUX86State in CPUState
 };
 
 }  // namespace xenoprof::pmu

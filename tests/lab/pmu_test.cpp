@@ -22,7 +22,7 @@ constexpr int64_t kLoopBranches = 20'000'001;
 class EmulatedPmu : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    lab_ = &LabMachine::shared("linux", {"--vcpus", "2"});
+    lab_ = &LabMachine::shared("linux", {"--cpus", "2"});
     for (const std::string name : {"pmu_loop", "pmu_reads"}) {
       lab_->copy_in(std::filesystem::path(XENOPROF_BUILD) / "bin" / ("prog_" + name), "linux",
                     "/usr/bin/" + name);
