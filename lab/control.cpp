@@ -155,9 +155,10 @@ class Run {
 
  private:
   std::unexpected<Error> lost(const Error& error) const {
-    return fail("the connection to domain {} was lost ({}); `xenoprof lab status` shows whether "
-                "the lab lives",
-                domain_, error.message);
+    return fail(
+        "the connection to domain {} was lost ({}); `xenoprof lab status` shows whether "
+        "the lab lives",
+        domain_, error.message);
   }
 
   void handle_signal(int signal) {

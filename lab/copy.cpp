@@ -140,8 +140,8 @@ Result<void> read_tree(int fd, const fs::path& target) {
     const fs::path inner = path.lexically_relative(top);
     if (inner.empty() || *inner.begin() == "..")
       return fail("the domain sent '{}', which does not lie in '{}'", path.string(), top);
-    archive_entry_set_pathname(
-        entry, (inner == "." ? target : target / inner).lexically_normal().c_str());
+    archive_entry_set_pathname(entry,
+                               (inner == "." ? target : target / inner).lexically_normal().c_str());
     archive_entry_set_hardlink(entry, nullptr);
     archive_entry_set_perm(entry, archive_entry_perm(entry) & 0777);
     const int flags = ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_TIME |

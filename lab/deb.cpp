@@ -35,8 +35,7 @@ std::string error_text(archive* of) {
 la_ssize_t read_member(archive*, void* outer, const void** buffer) {
   std::size_t size = 0;
   la_int64_t offset = 0;
-  const int result =
-      archive_read_data_block(static_cast<archive*>(outer), buffer, &size, &offset);
+  const int result = archive_read_data_block(static_cast<archive*>(outer), buffer, &size, &offset);
   if (result == ARCHIVE_EOF)
     return 0;
   return result == ARCHIVE_OK ? static_cast<la_ssize_t>(size) : -1;
@@ -67,9 +66,9 @@ std::unique_ptr<archive, DiskDeleter> new_disk_writer() {
 Result<void> unpack_tar(archive* tar, const fs::path& root,
                         const std::function<bool(std::string_view)>& wanted) {
   const std::unique_ptr<archive, DiskDeleter> disk = new_disk_writer();
-  archive_write_disk_set_options(
-      disk.get(), ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_SECURE_NODOTDOT |
-                      ARCHIVE_EXTRACT_UNLINK);
+  archive_write_disk_set_options(disk.get(), ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_PERM |
+                                                 ARCHIVE_EXTRACT_SECURE_NODOTDOT |
+                                                 ARCHIVE_EXTRACT_UNLINK);
   archive_entry* entry = nullptr;
   while (true) {
     const int result = archive_read_next_header(tar, &entry);
@@ -91,8 +90,8 @@ Result<void> unpack_tar(archive* tar, const fs::path& root,
     if (hard_link != nullptr)
       archive_entry_set_hardlink(entry, (root / merged_path(hard_link)).c_str());
     else if (type == AE_IFLNK)
-      archive_entry_set_symlink(
-          entry, merged_link_target(original, archive_entry_symlink(entry)).c_str());
+      archive_entry_set_symlink(entry,
+                                merged_link_target(original, archive_entry_symlink(entry)).c_str());
     // Two packages' folders meet in one place; a folder is never replaced by its later twin.
     std::error_code error;
     if (type == AE_IFDIR && fs::is_directory(root / path, error))
@@ -121,7 +120,8 @@ std::string merged_path(std::string_view path) {
 }
 
 std::string merged_link_target(std::string_view link, std::string_view target) {
-  const fs::path original_folder = fs::path("/" + std::string(link)).lexically_normal().parent_path();
+  const fs::path original_folder =
+      fs::path("/" + std::string(link)).lexically_normal().parent_path();
   const fs::path absolute = (original_folder / target).lexically_normal();
   const fs::path merged = "/" + merged_path(absolute.string());
   const fs::path merged_folder = fs::path("/" + merged_path(link)).parent_path();

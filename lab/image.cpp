@@ -17,13 +17,13 @@ namespace fs = std::filesystem;
 
 // Programs of Debian's packages in every domain, by name in the root's usr/bin and usr/sbin.
 const std::vector<std::string> kPrograms = {"perf", "iperf3", "ethtool"};
-const std::vector<std::string> kXenPrograms = {"xenstore-read", "xenstore-write", "xenstore-list",
-                                               "xenstore-ls",   "xenstore-rm",    "xenstore-exists",
-                                               "xenstore-chmod", "xenstore-watch"};
+const std::vector<std::string> kXenPrograms = {
+    "xenstore-read", "xenstore-write",  "xenstore-list",  "xenstore-ls",
+    "xenstore-rm",   "xenstore-exists", "xenstore-chmod", "xenstore-watch"};
 // Of the hypervisor's own version, in usr/lib/xen-VERSION/bin.
 const std::vector<std::string> kToolstack = {
-    "xl",       "xenstored", "xenconsoled", "xenconsole", "xen-init-dom0", "libxl-save-helper",
-    "xentop",   "xenctx",    "lsevtchn",    "xen-cpuid",  "xenpm",         "xenperf",
+    "xl",        "xenstored", "xenconsoled", "xenconsole", "xen-init-dom0", "libxl-save-helper",
+    "xentop",    "xenctx",    "lsevtchn",    "xen-cpuid",  "xenpm",         "xenperf",
     "xen-hptool"};
 // Found by dlopen(), so no program names them: thread cancellation needs the first.
 const std::vector<std::string> kLibrariesByName = {"usr/lib/x86_64-linux-gnu/libgcc_s.so.1"};

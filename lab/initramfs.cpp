@@ -92,8 +92,7 @@ Result<std::string> InitramfsLayer::archive() const {
     if (item.kind == Kind::kLink)
       archive_entry_set_symlink(entry.get(), item.text.c_str());
     if (archive_write_header(writer.get(), entry.get()) != ARCHIVE_OK ||
-        (!content.empty() &&
-         archive_write_data(writer.get(), content.data(), content.size()) < 0))
+        (!content.empty() && archive_write_data(writer.get(), content.data(), content.size()) < 0))
       return fail("cannot put {} into an image: {}", path, archive_error_string(writer.get()));
   }
   if (archive_write_close(writer.get()) != ARCHIVE_OK)

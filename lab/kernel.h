@@ -11,10 +11,10 @@
 namespace xenoprof::lab {
 
 struct Kernel {
-  std::string release;             // uname -r
-  std::filesystem::path vmlinuz;   // as packaged
-  std::filesystem::path vmlinux;   // the uncompressed ELF file
-  std::filesystem::path modules;   // .../lib/modules/RELEASE
+  std::string release;            // uname -r
+  std::filesystem::path vmlinuz;  // as packaged
+  std::filesystem::path vmlinux;  // the uncompressed ELF file
+  std::filesystem::path modules;  // .../lib/modules/RELEASE
 };
 
 // The newest kernel of the root; vmlinux is kept in `cache`. Emulated machines would spend seconds

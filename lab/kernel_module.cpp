@@ -35,7 +35,8 @@ std::uint64_t build_key(const fs::path& sources, const Kernel& kernel) {
 }  // namespace
 
 Result<fs::path> build_kernel_module(const fs::path& sources, const std::string& name,
-                                     const Kernel& kernel, const fs::path& cache, Progress& progress) {
+                                     const Kernel& kernel, const fs::path& cache,
+                                     Progress& progress) {
   const fs::path folder =
       cache / fmt::format("{}-{}-{:016x}", name, kernel.release, build_key(sources, kernel));
   const fs::path module = folder / (name + ".ko");
@@ -57,7 +58,8 @@ Result<fs::path> build_kernel_module(const fs::path& sources, const std::string&
   const fs::path headers = fs::canonical(kernel.modules / "build", error);
   if (error)
     return fail("{} has no kernel headers: {}", kernel.modules.string(), error.message());
-  const auto made = run_program({{"make", "-C", headers, "M=" + folder.string(), "modules"}, {}, {}});
+  const auto made =
+      run_program({{"make", "-C", headers, "M=" + folder.string(), "modules"}, {}, {}});
   if (!made)
     return std::unexpected(made.error());
   if (made->status != 0 || !fs::exists(module, error))

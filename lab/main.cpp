@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // `xenoprof lab`: machines to try xenoprof on.
-#include <CLI/CLI.hpp>
 #include <termios.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <csignal>
 #include <string>
 #include <vector>
@@ -63,7 +63,7 @@ int status() {
                  pid.value_or(0), name);
       continue;
     }
-    const char* state = !pid                  ? "machine ended"
+    const char* state = !pid                 ? "machine ended"
                         : (*lab)->complete() ? "up"
                                              : "starting, or left over";
     fmt::print("{}: {} ({}), {} CPUs, {} MiB, process {}, logs in {}\n", name, state,
@@ -94,8 +94,8 @@ int exec(const std::string& lab_name, const std::string& domain,
     return report(endpoint.error());
   ExecOptions options;
   options.forward_signals = true;
-  const auto exit_status = exec_in_domain(
-      *endpoint, command, {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}, options);
+  const auto exit_status =
+      exec_in_domain(*endpoint, command, {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}, options);
   return exit_status ? exit_status->shell_status() : report(exit_status.error());
 }
 
@@ -198,16 +198,19 @@ int run(int argc, char** argv) {
   up_command->add_option("KIND", options.kind, "xen (dom0 and guests) or linux")->required();
   up_command->add_option("--name", options.name, "of the lab")->capture_default_str();
   up_command->add_option("--guests", options.guests, "number of guests")
-      ->check(CLI::Range(0, 8))->capture_default_str();
+      ->check(CLI::Range(0, 8))
+      ->capture_default_str();
   up_command->add_option("--vcpus", options.vcpus, "of each guest [1], or of linux [2]")
       ->check(CLI::Range(1, 16));
   up_command->add_option("--dom0-vcpus", options.dom0_vcpus, "of dom0")
-      ->check(CLI::Range(1, 16))->capture_default_str();
+      ->check(CLI::Range(1, 16))
+      ->capture_default_str();
   up_command->add_option("--memory", options.memory_mib, "of each guest, or of linux, MiB")
       ->check(CLI::Range(128, 65536));
   up_command->add_option("--dom0-memory", options.dom0_memory_mib, "of dom0, MiB")
       ->check(CLI::Range(384, 65536));
-  up_command->add_option("--cpus", options.cpus, "of the machine that Xen runs on")->check(CLI::Range(1, 16));
+  up_command->add_option("--cpus", options.cpus, "of the machine that Xen runs on")
+      ->check(CLI::Range(1, 16));
   up_command->callback([&] { result = up(options); });
 
   app.add_subcommand("status", "show the labs")->callback([&] { result = status(); });

@@ -32,15 +32,15 @@ const PackageSet kTools = {"tools", {"qemu-system-x86"}, true};
 
 const PackageSet kMachine = {
     "machine",
-    {"xen-system-amd64", "linux-image-amd64", "linux-headers-amd64", "linux-perf",
-     "busybox-static", "iperf3", "ethtool", "xenstore-utils", "libstdc++6"},
+    {"xen-system-amd64", "linux-image-amd64", "linux-headers-amd64", "linux-perf", "busybox-static",
+     "iperf3", "ethtool", "xenstore-utils", "libstdc++6"},
     false};
 
 // What no machine of the lab uses; unpacking it would only take time and room.
 constexpr std::array<std::string_view, 14> kUnwanted = {
-    "usr/share/doc/",  "usr/share/man/",     "usr/share/locale/",   "usr/share/info/",
-    "usr/share/perl/", "usr/share/lintian/", "usr/lib/python3",     "usr/share/i18n/",
-    "usr/lib/gcc/",    "usr/lib/firmware/",  "usr/share/python3/",  "usr/share/bug/",
+    "usr/share/doc/",  "usr/share/man/",     "usr/share/locale/",  "usr/share/info/",
+    "usr/share/perl/", "usr/share/lintian/", "usr/lib/python3",    "usr/share/i18n/",
+    "usr/lib/gcc/",    "usr/lib/firmware/",  "usr/share/python3/", "usr/share/bug/",
     "usr/lib/udev/",   "usr/lib/systemd/",
 };
 constexpr std::array<std::string_view, 4> kUnwantedModules = {
@@ -111,9 +111,11 @@ class PrivateApt {
   }
   bool has_lists() const {
     std::error_code error;
-    return std::ranges::any_of(
-        fs::directory_iterator(folder_ / "state/lists", error),
-        [](const fs::directory_entry& entry) { return entry.is_regular_file() && entry.path().filename() != "lock"; });
+    return std::ranges::any_of(fs::directory_iterator(folder_ / "state/lists", error),
+                               [](const fs::directory_entry& entry) {
+                                 return entry.is_regular_file() &&
+                                        entry.path().filename() != "lock";
+                               });
   }
 
   // Downloads the set with everything it depends on and names the archive files.

@@ -26,21 +26,49 @@ std::vector<std::string> command_of(const MachineSpec& spec, const LabFolder& fo
   const fs::path libraries = root / "usr/lib/x86_64-linux-gnu";
   std::string network = "user,id=net0,restrict=on,net=10.0.2.0/24";
   for (const Forward& forward : spec.forwards)
-    network += fmt::format(",hostfwd=tcp:127.0.0.1:{}-{}:{}", forward.port, forward.address,
-                           kControlPort);
+    network +=
+        fmt::format(",hostfwd=tcp:127.0.0.1:{}-{}:{}", forward.port, forward.address, kControlPort);
   // The root's own loader and libraries: this system's may be of another version.
   std::vector<std::string> command = {
-      root / "usr/lib64/ld-linux-x86-64.so.2", "--library-path", libraries,
+      root / "usr/lib64/ld-linux-x86-64.so.2",
+      "--library-path",
+      libraries,
       root / "usr/bin/qemu-system-x86_64",
-      "-name", "lab-" + folder.path.filename().string() + ",process=xenoprof-lab-vm",
-      "-L", root / "usr/share/qemu", "-L", root / "usr/share/seabios",
-      "-no-user-config", "-nodefaults", "-no-reboot", "-display", "none",
-      "-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", "phenom",
-      "-smp", std::to_string(spec.cpus), "-m", std::to_string(spec.memory_mib),
-      "-kernel", spec.kernel, "-initrd", spec.initrd, "-append", spec.command_line,
-      "-serial", "file:" + folder.console_log().string(),
-      "-netdev", network, "-device", "virtio-net-pci,netdev=net0,romfile=",
-      "-pidfile", folder.pid_file()};
+      "-name",
+      "lab-" + folder.path.filename().string() + ",process=xenoprof-lab-vm",
+      "-L",
+      root / "usr/share/qemu",
+      "-L",
+      root / "usr/share/seabios",
+      "-no-user-config",
+      "-nodefaults",
+      "-no-reboot",
+      "-display",
+      "none",
+      "-machine",
+      "pc",
+      "-accel",
+      "tcg,thread=multi",
+      "-cpu",
+      "phenom",
+      "-smp",
+      std::to_string(spec.cpus),
+      "-m",
+      std::to_string(spec.memory_mib),
+      "-kernel",
+      spec.kernel,
+      "-initrd",
+      spec.initrd,
+      "-append",
+      spec.command_line,
+      "-serial",
+      "file:" + folder.console_log().string(),
+      "-netdev",
+      network,
+      "-device",
+      "virtio-net-pci,netdev=net0,romfile=",
+      "-pidfile",
+      folder.pid_file()};
   if (const auto plugin = pmu_plugin(prefix))
     command.insert(command.end(), {"-plugin", plugin->string()});
   return command;

@@ -94,8 +94,8 @@ Result<void> write_state(const LabFolder& folder, const pb::Lab& lab) {
   // The token is for this user only.
   const fs::path fresh = folder.path / "lab.json.new";
   const int fd = open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  const bool written = fd >= 0 && write(fd, text.data(), text.size()) ==
-                                      static_cast<ssize_t>(text.size());
+  const bool written =
+      fd >= 0 && write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
   if (fd >= 0)
     close(fd);
   std::error_code error;
@@ -136,9 +136,10 @@ Result<pb::Lab> running_lab(const std::string& name) {
   if (!*lab)
     return fail("no lab '{}' is up; start one with `xenoprof lab up xen --name {}`", name, name);
   if (!machine_pid(*folder))
-    return fail("the machine of lab '{}' has ended; its last words are in {} and {}; "
-                "`xenoprof lab down --name {}` tidies up",
-                name, folder->console_log().string(), folder->machine_log().string(), name);
+    return fail(
+        "the machine of lab '{}' has ended; its last words are in {} and {}; "
+        "`xenoprof lab down --name {}` tidies up",
+        name, folder->console_log().string(), folder->machine_log().string(), name);
   return **lab;
 }
 
@@ -159,8 +160,7 @@ Result<bool> end_machine(const LabFolder& folder) {
     if (!ended_within(*pid, folder, kTerminateTimeout)) {
       kill(*pid, SIGKILL);
       if (!ended_within(*pid, folder, kKillTimeout))
-        return fail("process {} of lab '{}' does not end", *pid,
-                    folder.path.filename().string());
+        return fail("process {} of lab '{}' does not end", *pid, folder.path.filename().string());
     }
   }
   std::error_code error;

@@ -59,8 +59,8 @@ Result<Materials> prepare_materials(Progress& progress) {
   materials.kernel = *kernel;
   const fs::path driver = materials.prefix / "share/xenoprof/driver";
   if (!fs::exists(driver / "Kbuild") && !fs::exists(driver / "Makefile")) {
-    progress.note(fmt::format("{} has no sources; the domains go without xenoprof.ko",
-                              driver.string()));
+    progress.note(
+        fmt::format("{} has no sources; the domains go without xenoprof.ko", driver.string()));
     return materials;
   }
   auto module = build_kernel_module(driver, "xenoprof", *kernel, *cache / "modules", progress);
@@ -117,8 +117,8 @@ Result<void> boot(const UpOptions& options, const Kind& kind, const Materials& m
   if (auto written = write_state(folder, *lab); !written)
     return written;
   const auto console = [&] { return last_lines(folder.console_log(), kConsoleLines); };
-  if (auto up = wait_for_domain(*lab, lab->domains(0), folder, kFirstDomainLimit, console,
-                                progress);
+  if (auto up =
+          wait_for_domain(*lab, lab->domains(0), folder, kFirstDomainLimit, console, progress);
       !up)
     return up;
   if (auto others = kind.start_others(options, *lab, folder, progress); !others)

@@ -21,16 +21,15 @@ std::atomic<bool> interrupted = false;
 }  // namespace
 
 void interrupt_waits_on_signals() {
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_handler = [](int) { interrupted = true; };
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
 }
 
-Result<void> wait_for_domain(const pb::Lab& lab, const pb::Domain& domain,
-                             const LabFolder& folder, std::chrono::seconds limit,
-                             const std::function<std::string()>& console_end,
-                             Progress& progress) {
+Result<void> wait_for_domain(const pb::Lab& lab, const pb::Domain& domain, const LabFolder& folder,
+                             std::chrono::seconds limit,
+                             const std::function<std::string()>& console_end, Progress& progress) {
   const Endpoint endpoint = endpoint_of(lab, domain);
   const auto start = std::chrono::steady_clock::now();
   auto probe_limit = kFirstProbeLimit;
@@ -47,9 +46,10 @@ Result<void> wait_for_domain(const pb::Lab& lab, const pb::Domain& domain,
                   last_lines(folder.console_log(), kLogLines),
                   last_lines(folder.machine_log(), kLogLines));
     if (std::chrono::steady_clock::now() - start > limit)
-      return fail("domain {} did not answer within {} s. The machine's console is in {}. The "
-                  "domain's ends with:\n{}",
-                  domain.name(), limit.count(), folder.console_log().string(), console_end());
+      return fail(
+          "domain {} did not answer within {} s. The machine's console is in {}. The "
+          "domain's ends with:\n{}",
+          domain.name(), limit.count(), folder.console_log().string(), console_end());
     progress.detail("waiting for its answer");
     std::this_thread::sleep_for(kProbePause);
   }

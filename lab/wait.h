@@ -18,8 +18,8 @@ void interrupt_waits_on_signals();
 
 // Waits until the domain runs commands. The error of a wait that ran out says for what it waited
 // and shows what `console_end` gives: the end of the domain's console.
-Result<void> wait_for_domain(const pb::Lab& lab, const pb::Domain& domain,
-                             const LabFolder& folder, std::chrono::seconds limit,
+Result<void> wait_for_domain(const pb::Lab& lab, const pb::Domain& domain, const LabFolder& folder,
+                             std::chrono::seconds limit,
                              const std::function<std::string()>& console_end, Progress& progress);
 
 }  // namespace xenoprof::lab

@@ -55,8 +55,7 @@ std::string xl_configuration(const UpOptions& options, const std::string& name, 
       "vcpus = {4}\n"
       "vif = [ \"mac=00:16:3e:00:00:{5:02x},bridge=xenbr0,script=vif-xenoprof\" ]\n"
       "on_crash = \"preserve\"\n",
-      name, kGuestFiles, kKernelOptions, guest_memory(options), guest_vcpus(options),
-      number);
+      name, kGuestFiles, kKernelOptions, guest_memory(options), guest_vcpus(options), number);
 }
 
 struct RoleArchives {
@@ -103,8 +102,7 @@ Result<std::vector<fs::path>> guest_material(const Materials& materials) {
 
 Result<InitramfsLayer> lab_layer(const UpOptions& options, const pb::Lab& lab) {
   const pb::Domain& dom0 = lab.domains(0);
-  InitramfsLayer layer =
-      identity_layer({Role::kDom0, dom0.name(), dom0.address(), lab.token()});
+  InitramfsLayer layer = identity_layer({Role::kDom0, dom0.name(), dom0.address(), lab.token()});
   for (int i = 1; i < lab.domains_size(); ++i) {
     const pb::Domain& guest = lab.domains(i);
     const auto identity =
@@ -149,13 +147,13 @@ Result<MachineSpec> machine(const UpOptions& options, const Materials& materials
   MachineSpec spec;
   spec.kernel = *xen;
   spec.initrd = fmt::format("vmlinux {},dom0.cpio", kKernelOptions);
-  spec.command_line =
-      fmt::format("console=com1 loglvl=warning guest_loglvl=warning spec-ctrl=no xpti=no "
-                  "dom0_mem={0}M,max:{0}M dom0_max_vcpus={1}",
-                  dom0_memory(options), options.dom0_vcpus);
-  spec.cpus = options.cpus != 0
-                  ? options.cpus
-                  : std::clamp(std::max(options.dom0_vcpus, guest_vcpus(options)), 2U, kMaxMachineCpus);
+  spec.command_line = fmt::format(
+      "console=com1 loglvl=warning guest_loglvl=warning spec-ctrl=no xpti=no "
+      "dom0_mem={0}M,max:{0}M dom0_max_vcpus={1}",
+      dom0_memory(options), options.dom0_vcpus);
+  spec.cpus = options.cpus != 0 ? options.cpus
+                                : std::clamp(std::max(options.dom0_vcpus, guest_vcpus(options)), 2U,
+                                             kMaxMachineCpus);
   spec.memory_mib =
       kXenMemoryMib + dom0_memory(options) + options.guests * (guest_memory(options) + 16);
   return spec;
@@ -163,9 +161,9 @@ Result<MachineSpec> machine(const UpOptions& options, const Materials& materials
 
 // The end of a guest's console, which dom0 keeps.
 std::string guest_console(const Endpoint& dom0, const std::string& guest) {
-  const auto tail = capture_in_domain(
-      dom0, {"tail", "-n", "15", fmt::format("/var/log/xen/guest-{}.log", guest)},
-      std::chrono::seconds(10));
+  const auto tail =
+      capture_in_domain(dom0, {"tail", "-n", "15", fmt::format("/var/log/xen/guest-{}.log", guest)},
+                        std::chrono::seconds(10));
   return tail ? tail->output : tail.error().message;
 }
 
@@ -175,8 +173,7 @@ Result<void> start_others(const UpOptions&, const pb::Lab& lab, const LabFolder&
   for (int i = 1; i < lab.domains_size(); ++i) {
     const std::string& guest = lab.domains(i).name();
     progress.step(fmt::format("creating {}", guest));
-    const auto created =
-        capture_in_domain(dom0, {"xenoprof-lab-guest", guest}, kCreateLimit);
+    const auto created = capture_in_domain(dom0, {"xenoprof-lab-guest", guest}, kCreateLimit);
     if (!created)
       return std::unexpected(created.error());
     if (created->status.shell_status() != 0)

@@ -34,8 +34,7 @@ void Channel::send(FrameType type, std::string_view payload) {
 Result<void> Channel::flush() {
   std::size_t sent = 0;
   while (sent < unsent_.size()) {
-    const ssize_t n =
-        ::send(socket_, unsent_.data() + sent, unsent_.size() - sent, MSG_NOSIGNAL);
+    const ssize_t n = ::send(socket_, unsent_.data() + sent, unsent_.size() - sent, MSG_NOSIGNAL);
     if (n < 0) {
       if (errno == EINTR)
         continue;

@@ -15,15 +15,15 @@
 namespace xenoprof::lab {
 
 enum class FrameType : std::uint8_t {
-  kStart = 1,        // to the domain: StartRequest, must be the first frame
-  kStdin = 2,        // to the domain: bytes for the command's standard input
-  kStdinEnd = 3,     // to the domain: no more input, empty
-  kWindow = 4,       // to the domain: WindowSize of the terminal
-  kSignal = 5,       // to the domain: one byte, signal for the command's process group
-  kStdout = 16,      // from the domain
-  kStderr = 17,      // from the domain
-  kExit = 18,        // from the domain: ExitStatus, the last frame
-  kRefused = 19,     // from the domain: text, why no command was started
+  kStart = 1,     // to the domain: StartRequest, must be the first frame
+  kStdin = 2,     // to the domain: bytes for the command's standard input
+  kStdinEnd = 3,  // to the domain: no more input, empty
+  kWindow = 4,    // to the domain: WindowSize of the terminal
+  kSignal = 5,    // to the domain: one byte, signal for the command's process group
+  kStdout = 16,   // from the domain
+  kStderr = 17,   // from the domain
+  kExit = 18,     // from the domain: ExitStatus, the last frame
+  kRefused = 19,  // from the domain: text, why no command was started
 };
 
 struct Frame {

@@ -72,8 +72,7 @@ TEST_F(Lab, DomainsAreWhatTheyAreCalled) {
 
 TEST_F(Lab, ExecReturnsStatusAndBothOutputs) {
   for (const char* domain : {"dom0", "guest1"}) {
-    const auto result =
-        lab_->exec(domain, {"sh", "-c", "echo to out; echo to err >&2; exit 42"});
+    const auto result = lab_->exec(domain, {"sh", "-c", "echo to out; echo to err >&2; exit 42"});
     EXPECT_EQ(result.status, 42);
     EXPECT_EQ(result.out, "to out\n");
     EXPECT_EQ(result.err, "to err\n");
@@ -96,10 +95,10 @@ TEST_F(Lab, LargeOutputComesWhole) {
 }
 
 TEST_F(Lab, InputGoesInWhileOutputComesOut) {
-  const auto result = shell(
-      "head -c 5000000 /dev/urandom > " + (lab_->scratch() / "random").string() + "; " +
-      exec_command("guest1", "cat") + " < " + (lab_->scratch() / "random").string() + " | cmp - " +
-      (lab_->scratch() / "random").string());
+  const auto result =
+      shell("head -c 5000000 /dev/urandom > " + (lab_->scratch() / "random").string() + "; " +
+            exec_command("guest1", "cat") + " < " + (lab_->scratch() / "random").string() +
+            " | cmp - " + (lab_->scratch() / "random").string());
   EXPECT_EQ(result.status, 0) << result.output;
 }
 
@@ -145,9 +144,10 @@ TEST_F(Lab, ACommandEndsWithItsConnection) {
 }
 
 TEST_F(Lab, ASignalReachesTheCommand) {
-  const auto result = shell("timeout -s INT 5 " +
-                            exec_command("dom0", "sh -c 'trap \"echo caught; exit 5\" INT; "
-                                                 "while true; do sleep 0.1; done'"));
+  const auto result =
+      shell("timeout -s INT 5 " + exec_command("dom0",
+                                               "sh -c 'trap \"echo caught; exit 5\" INT; "
+                                               "while true; do sleep 0.1; done'"));
   EXPECT_THAT(result.output, HasSubstr("caught"));
 }
 
@@ -225,7 +225,8 @@ TEST_F(Lab, TwoLabsRunAtOnceAndAWarmOneFetchesNothing) {
   const fs::path programs = lab_->scratch() / "no-apt";
   fs::create_directories(programs);
   for (const char* program : {"apt-get", "apt-config"}) {
-    LabMachine::write(programs / program, "#!/bin/sh\ntouch \"$(dirname \"$0\")/called\"\nexit 1\n");
+    LabMachine::write(programs / program,
+                      "#!/bin/sh\ntouch \"$(dirname \"$0\")/called\"\nexit 1\n");
     fs::permissions(programs / program, fs::perms::owner_all);
   }
   const auto up = run({"up", "linux", "--name", name},

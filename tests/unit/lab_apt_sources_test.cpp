@@ -48,8 +48,7 @@ TEST(AptSources, ReadsStanzasThatAreEnabledAndHaveBinaries) {
   EXPECT_THAT(sources[0].options,
               ElementsAre(Pair("Signed-By", "/usr/share/keyrings/debian-archive-keyring.gpg")));
   EXPECT_THAT(sources[1].options,
-              ElementsAre(Pair("Signed-By",
-                               "\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n abc")));
+              ElementsAre(Pair("Signed-By", "\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n abc")));
 }
 
 TEST(AptSources, WritesWhatItReads) {

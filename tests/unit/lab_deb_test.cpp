@@ -127,8 +127,7 @@ TEST_F(UnpackDeb, WritesNothingOutsideOfTheRoot) {
 
 TEST_F(UnpackDeb, RefusesWhatIsNoPackage) {
   std::ofstream(folder_ / "y.deb") << "not a package";
-  const auto done =
-      unpack_deb(folder_ / "y.deb", root(), [](std::string_view) { return true; });
+  const auto done = unpack_deb(folder_ / "y.deb", root(), [](std::string_view) { return true; });
   ASSERT_FALSE(done.has_value());
   EXPECT_NE(done.error().message.find("y.deb"), std::string::npos);
 }
