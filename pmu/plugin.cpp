@@ -83,8 +83,10 @@ std::once_flag registers_found;
 bool print_statistics;
 bool verbose;
 
-std::atomic<SourceSet> counted_sources;  // by code translated from now on
-std::atomic<unsigned> vcpus_counting;    // with at least one enabled counter
+// `counted_sources` is what code translated from now on counts; it is read without the mutex.
+std::mutex counting_mutex;
+std::atomic<SourceSet> counted_sources;
+unsigned vcpus_counting;  // with at least one enabled counter
 std::atomic<uint64_t> machine_resets;
 
 template <class... Args>
@@ -155,8 +157,8 @@ void set_limits(Vcpu& vcpu, const Totals& now) {
 
 void install_callbacks(qemu_plugin_id_t id);
 
-// Makes all code be translated anew, counting `sources`. Takes effect on this vCPU before its next
-// block, on others before any of them goes on after this one's next block.
+// Has all code translated anew, counting `sources`: this vCPU's before its next block, the others'
+// as soon as all have been stopped for it. Wants counting_mutex held.
 void count_sources(SourceSet sources) {
   counted_sources = sources;
   if (verbose) {
@@ -167,6 +169,7 @@ void count_sources(SourceSet sources) {
 }
 
 void note_enabled(Vcpu& vcpu) {
+  const std::lock_guard lock(counting_mutex);
   const bool enabled = vcpu.counters.any_enabled();
   if (enabled != vcpu.enabled) {
     vcpu.enabled = enabled;
@@ -175,6 +178,13 @@ void note_enabled(Vcpu& vcpu) {
   const SourceSet missing = vcpu.counters.sources() & ~counted_sources;
   if (missing != 0) {
     count_sources(counted_sources | missing);
+  }
+}
+
+void stop_counting_if_idle() {
+  const std::lock_guard lock(counting_mutex);
+  if (vcpus_counting == 0 && counted_sources != 0) {
+    count_sources(0);
   }
 }
 
@@ -214,8 +224,8 @@ void on_limit(unsigned index, void*) {
     }
   }
   set_limits(vcpu, now);
-  if (vcpus_counting == 0 && counted_sources != 0) {
-    count_sources(0);
+  if (!vcpu.enabled) {
+    stop_counting_if_idle();
   }
 }
 
