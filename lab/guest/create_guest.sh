@@ -7,4 +7,4 @@ cd /var/lib/xenoprof
 # xl reads one file, the kernel any number of archives in it.
 cat base.cpio programs.cpio "$1.cpio" > "/tmp/$1.cpio"
 trap 'rm -f "/tmp/$1.cpio"' EXIT
-xl -q create -q "$1.cfg"
+xl create -q "$1.cfg"
