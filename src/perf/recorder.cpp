@@ -357,8 +357,15 @@ Result<void> Recorder::wait(std::chrono::milliseconds limit) {
   for (const int descriptor : impl_->descriptors_) {
     polled.push_back({.fd = descriptor, .events = POLLIN, .revents = 0});
   }
-  if (::poll(polled.data(), polled.size(), static_cast<int>(limit.count())) < 0 && errno != EINTR) {
-    return fail("cannot wait for perf events: {}", std::strerror(errno));
+  if (::poll(polled.data(), polled.size(), static_cast<int>(limit.count())) < 0) {
+    return errno == EINTR ? Result<void>{}
+                          : fail("cannot wait for perf events: {}", std::strerror(errno));
+  }
+  // An event whose CPU went away would end every wait at once.
+  for (const pollfd& entry : polled) {
+    if ((entry.revents & (POLLERR | POLLHUP)) != 0) {
+      std::erase(impl_->descriptors_, entry.fd);
+    }
   }
   return {};
 }
