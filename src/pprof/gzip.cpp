@@ -60,11 +60,11 @@ Result<std::string> gunzip(std::string_view compressed, std::size_t limit) {
   }
   const bool rest = stream.avail_in != 0 || !compressed.empty();
   inflateEnd(&stream);
-  if (out.size() > limit) {
-    return fail("it unpacks to more than {} MiB", limit >> 20);
-  }
   if (status == Z_BUF_ERROR) {
     return fail("it is cut short");
+  }
+  if (out.size() > limit) {
+    return fail("it unpacks to more than {} MiB", limit >> 20);
   }
   if (status != Z_STREAM_END) {
     return fail("it is not gzip data, or damaged");

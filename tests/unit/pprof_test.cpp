@@ -195,6 +195,10 @@ TEST(Pprof, ABombIsStoppedAtTheLimit) {
   const auto unpacked = pprof::gunzip(bomb, std::size_t{1} << 20);
   ASSERT_FALSE(unpacked);
   EXPECT_EQ(unpacked.error().message, "it unpacks to more than 1 MiB");
+  // Stopped before its end is reached, or it would be found missing.
+  const auto half = pprof::gunzip(bomb.substr(0, bomb.size() / 2), std::size_t{1} << 20);
+  ASSERT_FALSE(half);
+  EXPECT_EQ(half.error().message, "it unpacks to more than 1 MiB");
   EXPECT_TRUE(pprof::gunzip(pprof::gzip("exactly"), 7));
   EXPECT_FALSE(pprof::gunzip(pprof::gzip("exactly"), 6));
 }
@@ -221,6 +225,9 @@ TEST(Pprof, DamageNeverGetsThrough) {
     EXPECT_FALSE(pprof::decode(std::string_view(whole).substr(0, length))) << length;
   }
   EXPECT_FALSE(pprof::decode(whole + "x"));
+  const std::string strings = bytes_field(kString, "") + bytes_field(kString, "abc");
+  EXPECT_EQ(error_of(strings), "");
+  EXPECT_NE(error_of(strings.substr(0, strings.size() - 1)), "");
   // Damage below gzip's checksum may yield another profile, or a sentence, but nothing worse.
   const std::string message = *pprof::gunzip(whole, 1 << 20);
   std::minstd_rand random(1);
