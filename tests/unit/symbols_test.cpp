@@ -396,6 +396,12 @@ TEST_F(ResolveTest, LeavesWhatNobodyKnowsAlone) {
   EXPECT_EQ(symbol(named), "mine");
 }
 
+TEST_F(ResolveTest, AsksForNoSourceThatIsNotNeeded) {
+  add("[heap]", 0x7f0000001000);
+  sources_.kallsyms = sources_.xensyms = folder_ / "missing";
+  EXPECT_TRUE(resolve(profile_, sources_).empty());
+}
+
 TEST_F(ResolveTest, AnotherDomainsFilesAreNotOurs) {
   const LocationId user = add(own_.file, own_.offset);
   const LocationId kernel = add("[kernel]", 0xffffffff81000010);
