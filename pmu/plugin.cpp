@@ -83,7 +83,9 @@ std::once_flag registers_found;
 bool print_statistics;
 bool verbose;
 
-// `counted_sources` is what code translated from now on counts; it is read without the mutex.
+// `counted_sources` is what code translated from now on counts; it is read without the mutex. With
+// nothing to count the plugin is asleep: QEMU translates without asking it, which costs nothing,
+// and the first access to the PMU wakes it.
 std::mutex counting_mutex;
 std::atomic<SourceSet> counted_sources;
 unsigned vcpus_counting;  // with at least one enabled counter
@@ -181,7 +183,33 @@ void note_enabled(Vcpu& vcpu) {
   }
 }
 
-void stop_counting_if_idle() {
+bool is_pmu(QemuPrivate::Access access, uint32_t number) {
+  if (access == QemuPrivate::Access::kReadCounter) {
+    return number < kCounters;
+  }
+  return number >= kMsrSelect0 && number < kMsrCounter0 + kCounters;
+}
+
+// Set while QEMU goes on with an instruction that on_pmu_instruction() has seen.
+thread_local bool seen;
+
+// An access that on_pmu_instruction() has not seen comes from code translated while asleep.
+bool wake_up(QemuPrivate::Access access, uint32_t number) {
+  if (!is_pmu(access, number)) {
+    return false;
+  }
+  if (seen) {
+    seen = false;
+    return false;
+  }
+  const std::lock_guard lock(counting_mutex);
+  if (counted_sources == 0) {
+    count_sources(1u << kInstructions);
+  }
+  return true;
+}
+
+void sleep_if_idle() {
   const std::lock_guard lock(counting_mutex);
   if (vcpus_counting == 0 && counted_sources != 0) {
     count_sources(0);
@@ -225,7 +253,7 @@ void on_limit(unsigned index, void*) {
   }
   set_limits(vcpu, now);
   if (!vcpu.enabled) {
-    stop_counting_if_idle();
+    sleep_if_idle();
   }
 }
 
@@ -260,30 +288,29 @@ uint64_t read_msr(const Vcpu& vcpu, uint32_t msr, const Site& site) {
 void on_pmu_instruction(unsigned index, void* packed) {
   const auto host_pc = reinterpret_cast<uintptr_t>(__builtin_return_address(0));
   const auto site = std::bit_cast<Site>(packed);
-  auto msr = static_cast<uint32_t>(read_register(registers.rcx));
-  if (site.kind == InstructionKind::kRdpmc) {
-    constexpr uint64_t kUserMayReadCounters = 1 << 8;  // CR4.PCE
-    if (msr >= kCounters ||
-        (site.ring == kUser && !(read_register(registers.cr4) & kUserMayReadCounters))) {
-      return;  // QEMU raises the exception
-    }
-    msr += kMsrCounter0;
-  }
-  if (msr < kMsrSelect0 || msr >= kMsrCounter0 + kCounters) {
+  using Access = QemuPrivate::Access;
+  const Access access = site.kind == InstructionKind::kRdpmc   ? Access::kReadCounter
+                        : site.kind == InstructionKind::kWrmsr ? Access::kWriteMsr
+                                                               : Access::kReadMsr;
+  const auto number = static_cast<uint32_t>(read_register(registers.rcx));
+  if (!is_pmu(access, number)) {
     return;
   }
-  using Access = QemuPrivate::Access;
-  qemu->exit_if_intercepted(index,
-                            site.kind == InstructionKind::kRdpmc   ? Access::kReadCounter
-                            : site.kind == InstructionKind::kWrmsr ? Access::kWriteMsr
-                                                                   : Access::kReadMsr,
-                            host_pc);
+  constexpr uint64_t kUserMayReadCounters = 1 << 8;  // CR4.PCE
+  if (access == Access::kReadCounter && site.ring == kUser &&
+      !(read_register(registers.cr4) & kUserMayReadCounters)) {
+    seen = true;
+    return;  // QEMU raises the exception
+  }
+  qemu->exit_if_intercepted(index, access, host_pc);
+  const uint32_t msr = access == Access::kReadCounter ? kMsrCounter0 + number : number;
   Vcpu& vcpu = state_of(index);
   follow_machine_reset(vcpu);
   if (site.kind == InstructionKind::kWrmsr) {
     // QEMU runs the instruction too, and ignores these MSRs.
     const uint64_t low = static_cast<uint32_t>(read_register(registers.rax));
     write_msr(vcpu, index, msr, read_register(registers.rdx) << 32 | low);
+    seen = true;
     return;
   }
   const uint64_t value = read_msr(vcpu, msr, site);
@@ -408,7 +435,9 @@ void on_exit(qemu_plugin_id_t, void*) {
 
 void install_callbacks(qemu_plugin_id_t id) {
   qemu_plugin_register_vcpu_init_cb(id, on_vcpu_start);
-  qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
+  if (counted_sources != 0) {
+    qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
+  }
   qemu_plugin_register_atexit_cb(id, on_exit, nullptr);
 }
 
@@ -442,6 +471,12 @@ int install(qemu_plugin_id_t id, const qemu_info_t& info, int count, char** argu
     return 1;
   }
   qemu = *found;
+  if (!qemu->watch_accesses(wake_up)) {
+    log("this QEMU's helpers for RDMSR, WRMSR and RDPMC are not where they were in QEMU 10.0, so "
+        "it "
+        "cannot be given a PMU: use another version");
+    return 1;
+  }
   plugin_id = id;
   scoreboard = qemu_plugin_scoreboard_new(kVcpuElement);
   install_callbacks(id);

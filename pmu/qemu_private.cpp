@@ -3,7 +3,8 @@
 // cpu_physical_memory_rw), include/hw/core/cpu.h (qemu_get_cpu, cpu_interrupt),
 // include/qemu/main-loop.h (bql_lock_impl, bql_unlock), target/i386/gdbstub.c (register numbers),
 // target/i386/cpu.h (CPU_INTERRUPT_NMI, CPUX86State), target/i386/tcg/helper-tcg.h
-// (cpu_svm_check_intercept_param), target/i386/svm.h (exit codes).
+// (cpu_svm_check_intercept_param), target/i386/svm.h (exit codes),
+// include/tcg/helper-info.h (TCGHelperInfo).
 //
 // Newer plugin APIs can write registers and set the program counter. They are not used: setting
 // the program counter needs a virtual address, which a block QEMU shares between mappings does not
@@ -11,6 +12,8 @@
 #include "qemu_private.h"
 
 #include <dlfcn.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdlib>
@@ -40,6 +43,44 @@ constexpr uint64_t kApicLvtPerformance = 0xfee00340;
 constexpr uint32_t kLvtMasked = 1u << 16;
 constexpr uint32_t kLvtDeliveryMode = 7u << 8;
 constexpr uint32_t kLvtDeliverNmi = 4u << 8;
+
+using Helper = void (*)(void* environment);
+
+// For the hooks, which QEMU calls with nothing of ours.
+struct Hooks {
+  const QemuPrivate* qemu;
+  bool (*wanted)(QemuPrivate::Access access, uint32_t ecx);
+  std::array<Helper, 3> helpers;  // QEMU's own, by Access
+};
+Hooks hooks;
+
+template <QemuPrivate::Access access>
+void hook(void* environment) {
+  constexpr int kRcx = 1;  // in kFirstRegisters
+  const auto ecx = static_cast<uint32_t>(static_cast<const uint64_t*>(environment)[kRcx]);
+  if (hooks.wanted(access, ecx)) {
+    hooks.qemu->restart(environment, reinterpret_cast<uintptr_t>(__builtin_return_address(0)));
+  }
+  hooks.helpers[static_cast<size_t>(access)](environment);
+}
+
+// QEMU's table entry of a helper begins with the function that translated code will call.
+bool replace_helper(const char* table_entry, const char* name, Helper replacement,
+                    Helper& original) {
+  auto* entry = static_cast<Helper*>(dlsym(RTLD_DEFAULT, table_entry));
+  original = reinterpret_cast<Helper>(dlsym(RTLD_DEFAULT, name));
+  if (entry == nullptr || original == nullptr || *entry != original) {
+    return false;
+  }
+  // The table may be read-only after start-up.
+  const auto page_size = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t page = reinterpret_cast<uintptr_t>(entry) & ~(page_size - 1);
+  if (mprotect(reinterpret_cast<void*>(page), page_size, PROT_READ | PROT_WRITE) != 0) {
+    return false;
+  }
+  *entry = replacement;
+  return true;
+}
 
 template <class Function>
 void look_up(Function& function, const char* name, std::string& missing) {
@@ -71,6 +112,18 @@ std::expected<QemuPrivate, std::string> QemuPrivate::find() {
                            "as Debian's is");
   }
   return qemu;
+}
+
+bool QemuPrivate::watch_accesses(bool (*wanted)(Access access, uint32_t ecx)) const {
+  hooks.qemu = this;
+  hooks.wanted = wanted;
+  const auto replace = [](const char* entry, const char* name, Helper replacement, Access access) {
+    return replace_helper(entry, name, replacement, hooks.helpers[static_cast<size_t>(access)]);
+  };
+  return replace("helper_info_rdmsr", "helper_rdmsr", hook<Access::kReadMsr>, Access::kReadMsr) &&
+         replace("helper_info_wrmsr", "helper_wrmsr", hook<Access::kWriteMsr>, Access::kWriteMsr) &&
+         replace("helper_info_rdpmc", "helper_rdpmc", hook<Access::kReadCounter>,
+                 Access::kReadCounter);
 }
 
 bool QemuPrivate::find_environment(unsigned vcpu) {
@@ -114,6 +167,13 @@ void QemuPrivate::resume(unsigned vcpu, uint64_t rax, uint64_t rdx, uint64_t rip
   write_register_(cpu, reinterpret_cast<uint8_t*>(&rax), kGdbRax);
   write_register_(cpu, reinterpret_cast<uint8_t*>(&rdx), kGdbRdx);
   write_register_(cpu, reinterpret_cast<uint8_t*>(&rip), kGdbRip);
+  loop_exit_(cpu);
+  std::abort();
+}
+
+void QemuPrivate::restart(void* environment, uintptr_t host_pc) const {
+  auto* cpu = reinterpret_cast<QemuCpu*>(static_cast<char*>(environment) - environment_offset_);
+  restore_state_(cpu, host_pc);
   loop_exit_(cpu);
   std::abort();
 }

@@ -20,13 +20,19 @@ class QemuPrivate {
   // Looks the functions up in the running process. The error is a sentence for the user.
   static std::expected<QemuPrivate, std::string> find();
 
+  enum class Access { kReadMsr, kWriteMsr, kReadCounter };
+
+  // From now on `wanted` is asked before QEMU itself executes an RDMSR, WRMSR or RDPMC of number
+  // `ecx`. True has QEMU leave the running block and start the instruction again. Once, before the
+  // first vCPU runs; false if this QEMU's table of helpers is not as expected.
+  bool watch_accesses(bool (*wanted)(Access access, uint32_t ecx)) const;
+
   // All of the following are for the calling vCPU's own thread.
 
   // Finds out where QEMU keeps a vCPU's registers; once, before the first vCPU runs. False if they
   // are nowhere to be found.
   bool find_environment(unsigned vcpu);
 
-  enum class Access { kReadMsr, kWriteMsr, kReadCounter };
   // In a nested guest whose hypervisor intercepts this access, exits to that hypervisor and does
   // not return; `host_pc` as for restore_state().
   void exit_if_intercepted(unsigned vcpu, Access access, uintptr_t host_pc) const;
@@ -41,6 +47,9 @@ class QemuPrivate {
   // What the local APIC's performance counter entry makes of an overflow.
   enum class Delivery { kNmi, kMasked, kUnsupported };
   Delivery deliver_overflow(unsigned vcpu) const;
+
+  // Leaves the running block and starts the instruction again that called into us from `host_pc`.
+  [[noreturn]] void restart(void* environment, uintptr_t host_pc) const;
 
  private:
   QemuCpu* (*get_cpu_)(int index) = nullptr;
