@@ -16,7 +16,7 @@ build: setup
 	cmake --build build -j $(JOBS)
 
 demo: build
-	demo/run.sh
+	lab/demo.sh
 
 # Tests that need no machine first; the lab's take the whole machine each.
 test: build

@@ -31,7 +31,7 @@ using namespace std::chrono_literals;
 
 // How long a participant may take over one step. Generous: an emulated or busy guest is slow, and
 // the error names it.
-constexpr auto kStepLimit = 15s;
+constexpr auto kStepLimit = 30s;
 // Resolving names reads every image that was sampled.
 constexpr auto kFinishLimit = 60s;
 constexpr auto kSendLimit = 5s;
