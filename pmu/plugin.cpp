@@ -36,7 +36,7 @@ constexpr uint64_t kResetVector = 0xfffffff0;
 
 // Gauges rise towards this; reaching it calls on_limit().
 constexpr uint64_t kLimit = uint64_t{1} << 62;
-// After so much work of a vCPU without an enabled counter anywhere, translated code stops counting.
+// After so much work of a vCPU without an enabled counter anywhere, the plugin goes to sleep.
 constexpr uint64_t kIdleSlack = 500'000'000;
 
 // Per-vCPU state, touched by that vCPU's thread alone. Lives in a QEMU scoreboard, zeroed.
@@ -45,8 +45,9 @@ struct Vcpu {
   Totals offset;  // gauge + offset = the total
   Counters counters;
   uint64_t interrupts;
-  uint64_t machine_resets;  // how many of them this vCPU has acted upon
-  bool enabled;             // counted in `vcpus_counting`
+  uint64_t machine_resets;    // how many of them this vCPU has acted upon
+  uint64_t counting_changes;  // of the machine, when this vCPU last looked
+  bool enabled;               // counted in `vcpus_counting`
 };
 static_assert(std::is_trivial_v<Vcpu>);
 
@@ -88,7 +89,8 @@ bool verbose;
 // and the first access to the PMU wakes it.
 std::mutex counting_mutex;
 std::atomic<SourceSet> counted_sources;
-unsigned vcpus_counting;  // with at least one enabled counter
+unsigned vcpus_counting;    // with at least one enabled counter
+uint64_t counting_changes;  // how often that changed, and how often the plugin woke
 std::atomic<uint64_t> machine_resets;
 
 template <class... Args>
@@ -176,6 +178,7 @@ void note_enabled(Vcpu& vcpu) {
   if (enabled != vcpu.enabled) {
     vcpu.enabled = enabled;
     vcpus_counting += enabled ? 1 : -1;
+    ++counting_changes;
   }
   const SourceSet missing = vcpu.counters.sources() & ~counted_sources;
   if (missing != 0) {
@@ -204,14 +207,19 @@ bool wake_up(QemuPrivate::Access access, uint32_t number) {
   }
   const std::lock_guard lock(counting_mutex);
   if (counted_sources == 0) {
+    ++counting_changes;
     count_sources(1u << kInstructions);
   }
   return true;
 }
 
-void sleep_if_idle() {
+// For a vCPU that has spent its idle slack. Sleeping is for a machine that left its counters alone
+// all that time, not for one that happens to have none enabled now.
+void sleep_if_idle(Vcpu& vcpu) {
   const std::lock_guard lock(counting_mutex);
-  if (vcpus_counting == 0 && counted_sources != 0) {
+  if (vcpu.counting_changes != counting_changes) {
+    vcpu.counting_changes = counting_changes;
+  } else if (vcpus_counting == 0 && counted_sources != 0) {
     count_sources(0);
   }
 }
@@ -253,7 +261,7 @@ void on_limit(unsigned index, void*) {
   }
   set_limits(vcpu, now);
   if (!vcpu.enabled) {
-    sleep_if_idle();
+    sleep_if_idle(vcpu);
   }
 }
 
@@ -416,7 +424,9 @@ void find_registers(unsigned vcpu) {
 
 void on_vcpu_start(qemu_plugin_id_t, unsigned index) {
   std::call_once(registers_found, find_registers, index);
-  state_of(index) = {};
+  Vcpu& vcpu = state_of(index);
+  vcpu = {};
+  set_limits(vcpu, Totals{});
 }
 
 void on_exit(qemu_plugin_id_t, void*) {
