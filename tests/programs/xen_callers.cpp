@@ -9,6 +9,7 @@
 
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -41,6 +42,7 @@ void map_memory() {
 // Calls for some hundred microseconds whenever it has the token. No clock is read: under Xen that
 // may be a call into it as well.
 [[noreturn]] void take_turns(void (*call)(), int calls, int from, int to) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
   char token = 0;
   while (read(from, &token, 1) == 1) {
     for (int i = 0; i < calls; ++i)
