@@ -211,6 +211,9 @@ int run(int argc, char** argv) {
       ->check(CLI::Range(384, 65536));
   up_command->add_option("--cpus", options.cpus, "of the machine that Xen runs on")
       ->check(CLI::Range(1, 16));
+  up_command->add_flag_callback(
+      "--refresh", [&] { options.refresh = Refresh::kAlways; },
+      "ask the package archives for newer packages first");
   up_command->callback([&] { result = up(options); });
 
   app.add_subcommand("status", "show the labs")->callback([&] { result = status(); });

@@ -14,6 +14,7 @@
 #include "apt_sources.h"
 #include "deb.h"
 #include "file_lock.h"
+#include "interrupt.h"
 #include "paths.h"
 #include "process.h"
 
@@ -238,7 +239,9 @@ Result<void> unpack_all(const std::vector<fs::path>& files, const fs::path& root
   const auto work = [&] {
     for (std::size_t i = next++; i < files.size(); i = next++) {
       progress.detail(fmt::format("{} of {}", i + 1, files.size()));
-      if (auto unpacked = unpack_deb(files[i], root, wanted); !unpacked) {
+      auto unpacked =
+          interrupted() ? Result<void>(fail("interrupted")) : unpack_deb(files[i], root, wanted);
+      if (!unpacked) {
         const std::lock_guard lock(failure_mutex);
         outcome = unpacked;
         next = files.size();

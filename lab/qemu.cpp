@@ -3,14 +3,15 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <thread>
 
 #include "image.h"
 
@@ -74,16 +75,19 @@ std::vector<std::string> command_of(const MachineSpec& spec, const LabFolder& fo
   return command;
 }
 
+// `alive` stays open for as long as the machine runs.
 [[noreturn]] void become_machine(const std::vector<std::string>& command, const LabFolder& folder,
-                                 const fs::path& root) {
+                                 const fs::path& root, int alive) {
   setsid();
   const int input = open("/dev/null", O_RDONLY);
   const int log = open(folder.machine_log().c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  constexpr int kAlive = STDERR_FILENO + 1;
   dup2(input, STDIN_FILENO);
   dup2(log, STDOUT_FILENO);
   dup2(log, STDERR_FILENO);
+  dup2(alive, kAlive);
   // A descriptor of whoever called us, a test's pipe say, must not live as long as the machine.
-  closefrom(STDERR_FILENO + 1);
+  closefrom(kAlive + 1);
   setenv("QEMU_MODULE_DIR", (root / "usr/lib/x86_64-linux-gnu/qemu").c_str(), 1);
   if (chdir(folder.path.c_str()) != 0)
     _exit(1);
@@ -94,6 +98,20 @@ std::vector<std::string> command_of(const MachineSpec& spec, const LabFolder& fo
   execv(arguments[0], arguments.data());
   dprintf(STDERR_FILENO, "%s: %s\n", arguments[0], std::strerror(errno));
   _exit(1);
+}
+
+// Until the machine has its devices and forwards, which is when it writes its pid, or ended.
+bool wait_for_pid(const LabFolder& folder, int alive) {
+  const auto deadline = std::chrono::steady_clock::now() + kStartTimeout;
+  while (std::chrono::steady_clock::now() < deadline) {
+    pollfd end{alive, POLLIN, 0};
+    const bool ended = poll(&end, 1, 20) > 0;
+    if (machine_pid(folder))
+      return true;
+    if (ended)
+      return false;
+  }
+  return false;
 }
 
 }  // namespace
@@ -112,29 +130,25 @@ Result<void> start_machine(const MachineSpec& spec, const LabFolder& folder,
   fs::remove(folder.pid_file(), error);
   fs::remove(folder.console_log(), error);
   const auto command = command_of(spec, folder, tools_root, prefix);
+  std::array<int, 2> alive{};
+  if (pipe2(alive.data(), O_CLOEXEC) != 0)
+    return fail("cannot make a pipe: {}", std::strerror(errno));
   // The machine is a grandchild, so that its end leaves no zombie behind a long-lived caller.
   const pid_t child = fork();
-  if (child < 0)
-    return fail("cannot start a process: {}", std::strerror(errno));
   if (child == 0) {
-    const pid_t machine = fork();
-    if (machine == 0)
-      become_machine(command, folder, tools_root);
+    if (fork() == 0)
+      become_machine(command, folder, tools_root, alive[1]);
     _exit(0);
   }
-  while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
-  }
-  const auto deadline = std::chrono::steady_clock::now() + kStartTimeout;
-  while (std::chrono::steady_clock::now() < deadline) {
-    // The pid file is written after the devices and forwards are there.
-    if (machine_pid(folder))
-      return {};
-    if (const std::string log = last_lines(folder.machine_log(), 5);
-        log.find("qemu-system") != std::string::npos && log.find("warning") == std::string::npos)
-      break;
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
-  return fail("QEMU did not start:\n{}", last_lines(folder.machine_log(), 10));
+  close(alive[1]);
+  if (child > 0)
+    while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  const bool started = wait_for_pid(folder, alive[0]);
+  close(alive[0]);
+  if (!started)
+    return fail("QEMU did not start:\n{}", last_lines(folder.machine_log(), 10));
+  return {};
 }
 
 Result<std::vector<std::uint16_t>> free_ports(std::size_t count) {

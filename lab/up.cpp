@@ -9,6 +9,7 @@
 
 #include "control.h"
 #include "file_lock.h"
+#include "interrupt.h"
 #include "kernel_module.h"
 #include "paths.h"
 #include "wait.h"
@@ -39,7 +40,7 @@ Result<std::string> random_token() {
   return token;
 }
 
-Result<Materials> prepare_materials(Progress& progress) {
+Result<Materials> prepare_materials(const UpOptions& options, Progress& progress) {
   Materials materials;
   const auto cache = cache_folder();
   if (!cache)
@@ -49,7 +50,7 @@ Result<Materials> prepare_materials(Progress& progress) {
     return std::unexpected(prefix.error());
   materials.prefix = *prefix;
   materials.images = *cache / "images";
-  auto roots = ensure_roots(Refresh::kWhenMissing, progress);
+  auto roots = ensure_roots(options.refresh, progress);
   if (!roots)
     return std::unexpected(roots.error());
   materials.roots = *roots;
@@ -109,6 +110,8 @@ Result<void> boot(const UpOptions& options, const Kind& kind, const Materials& m
   if (const auto plugin = pmu_plugin(materials.prefix); !plugin)
     progress.note(plugin.error().message);
 
+  if (interrupted())
+    return fail("interrupted");
   progress.step(fmt::format("booting {}", lab->domains(0).name()));
   if (auto started = start_machine(*spec, folder, materials.roots.tools, materials.prefix);
       !started)
@@ -162,8 +165,8 @@ Result<void> bring_up(const UpOptions& options, Progress& progress) {
                 options.name);
   if (auto tidied = end_machine(*folder); !tidied)
     return std::unexpected(tidied.error());
-  interrupt_waits_on_signals();
-  const auto materials = prepare_materials(progress);
+  catch_interrupts();
+  const auto materials = prepare_materials(options, progress);
   if (!materials)
     return std::unexpected(materials.error());
   auto booted = boot(options, **kind, *materials, *folder, progress);

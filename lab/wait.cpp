@@ -2,9 +2,9 @@
 #include "wait.h"
 
 #include <algorithm>
-#include <atomic>
-#include <csignal>
 #include <thread>
+
+#include "interrupt.h"
 
 namespace xenoprof::lab {
 namespace {
@@ -16,16 +16,7 @@ constexpr auto kFirstProbeLimit = std::chrono::milliseconds(400);
 constexpr auto kLastProbeLimit = std::chrono::milliseconds(5'000);
 constexpr auto kProbePause = std::chrono::milliseconds(100);
 
-std::atomic<bool> interrupted = false;
-
 }  // namespace
-
-void interrupt_waits_on_signals() {
-  struct sigaction action {};
-  action.sa_handler = [](int) { interrupted = true; };
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-}
 
 Result<void> wait_for_domain(const pb::Lab& lab, const pb::Domain& domain, const LabFolder& folder,
                              std::chrono::seconds limit,
@@ -38,7 +29,7 @@ Result<void> wait_for_domain(const pb::Lab& lab, const pb::Domain& domain, const
     probe_limit = std::min(probe_limit * 21 / 20, kLastProbeLimit);
     if (run && run->status.shell_status() == 0)
       return {};
-    if (interrupted)
+    if (interrupted())
       return fail("interrupted");
     if (!machine_pid(folder))
       return fail("the machine ended while domain {} was booting. {} ends with:\n{}\n{}",

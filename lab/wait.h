@@ -13,9 +13,6 @@
 
 namespace xenoprof::lab {
 
-// From now on SIGINT and SIGTERM end the waits below with an error instead of the process.
-void interrupt_waits_on_signals();
-
 // Waits until the domain runs commands. The error of a wait that ran out says for what it waited
 // and shows what `console_end` gives: the end of the domain's console.
 Result<void> wait_for_domain(const pb::Lab& lab, const pb::Domain& domain, const LabFolder& folder,

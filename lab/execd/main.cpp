@@ -65,7 +65,8 @@ void close_and_forget(int& fd) {
   for (const std::string& argument : request.arguments)
     arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
-  for (const int signal : {SIGCHLD, SIGPIPE})
+  // Not only our own: what a shell starts with & ignores SIGINT, and so did we until here.
+  for (int signal = 1; signal < NSIG; ++signal)
     std::signal(signal, SIG_DFL);
   execvp(arguments[0], arguments.data());
   const int error = errno;

@@ -88,9 +88,9 @@ TEST_F(Lab, ArgumentsArriveAsTheyAre) {
 
 TEST_F(Lab, LargeOutputComesWhole) {
   const auto result =
-      lab_->exec("guest1", {"sh", "-c", "dd if=/dev/zero bs=1M count=20 2>/dev/null | tr '\\0' x"});
+      lab_->exec("guest1", {"sh", "-c", "dd if=/dev/zero bs=1M count=5 2>/dev/null | tr '\\0' x"});
   EXPECT_EQ(result.status, 0);
-  EXPECT_EQ(result.out.size(), 20U << 20);
+  EXPECT_EQ(result.out.size(), 5U << 20);
   EXPECT_EQ(result.out.find_first_not_of('x'), std::string::npos);
 }
 
@@ -131,7 +131,7 @@ TEST_F(Lab, ACommandEndsWithItsConnection) {
     _exit(1);
   }
   const auto count = [] {
-    return lab_->exec("guest1", {"sh", "-c", "pgrep -f '^sleep 98765' | wc -l"}).out;
+    return lab_->exec("guest1", {"sh", "-c", "ps | grep -c '[s]leep 98765'"}).out;
   };
   for (int i = 0; i < 100 && count() != "1\n"; ++i)
     std::this_thread::sleep_for(100ms);
@@ -188,7 +188,7 @@ TEST_F(Lab, PerfWorksInEveryDomain) {
   for (const char* domain : {"dom0", "guest1"}) {
     const auto result = lab_->exec(
         domain, {"sh", "-c",
-                 "perf record -q -e cpu-clock -o /tmp/p -- sh -c 'i=0; while [ $i -lt 20000 ]; do "
+                 "perf record -q -e cpu-clock -o /tmp/p -- sh -c 'i=0; while [ $i -lt 3000 ]; do "
                  "i=$((i+1)); done' && perf report -i /tmp/p --stdio"});
     EXPECT_EQ(result.status, 0) << result.err;
     EXPECT_THAT(result.out, HasSubstr("busybox")) << result.err;
