@@ -170,6 +170,7 @@ InitramfsLayer identity_layer(const DomainIdentity& identity) {
                              identity.name, identity.address, kControlPort),
                  0644);
   layer.add_text("/etc/xenoprof/token", identity.token + "\n", 0600);
+  layer.add_text("/etc/hosts", "127.0.0.1 localhost\n" + identity.hosts, 0644);
   layer.add_text("/etc/hostname", identity.name + "\n", 0644);
   return layer;
 }

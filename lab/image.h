@@ -17,12 +17,13 @@ namespace xenoprof::lab {
 enum class Role { kLinux, kDom0, kGuest };
 std::string_view role_name(Role role);
 
-// A domain's network address and name, for its first process.
+// What a domain is told about itself and the others of its lab.
 struct DomainIdentity {
   Role role;
   std::string name;
   std::string address;
   std::string token;
+  std::string hosts;  // the lab's domains, as in /etc/hosts
 };
 
 // The control server's port, the same in every domain.

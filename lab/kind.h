@@ -57,6 +57,9 @@ struct Kind {
 extern const Kind kLinuxKind;
 extern const Kind kXenKind;
 
+// What the domain is told: itself, the lab's token, and every domain's address.
+DomainIdentity identity_of(const pb::Lab& lab, const pb::Domain& domain, Role role);
+
 // Writes the archives one after the other into one file; Linux unpacks them all.
 Result<void> join_archives(const std::vector<std::filesystem::path>& archives,
                            const InitramfsLayer& last, const std::filesystem::path& file);

@@ -31,9 +31,7 @@ Result<MachineSpec> machine(const UpOptions& options, const Materials& materials
   const auto program_archive = cached_archive(*programs, "linux-programs", materials.images);
   if (!program_archive)
     return std::unexpected(program_archive.error());
-  const pb::Domain& domain = lab.domains(0);
-  const auto identity =
-      identity_layer({Role::kLinux, domain.name(), domain.address(), lab.token()});
+  const auto identity = identity_layer(identity_of(lab, lab.domains(0), Role::kLinux));
   const auto initrd = folder.path / "linux.cpio";
   if (auto joined = join_archives({*base_archive, *program_archive}, identity, initrd); !joined)
     return std::unexpected(joined.error());

@@ -132,6 +132,13 @@ Result<void> boot(const UpOptions& options, const Kind& kind, const Materials& m
 
 }  // namespace
 
+DomainIdentity identity_of(const pb::Lab& lab, const pb::Domain& domain, Role role) {
+  DomainIdentity identity{role, domain.name(), domain.address(), lab.token(), ""};
+  for (const pb::Domain& each : lab.domains())
+    identity.hosts += fmt::format("{} {}\n", each.address(), each.name());
+  return identity;
+}
+
 Result<void> join_archives(const std::vector<fs::path>& archives, const InitramfsLayer& last,
                            const fs::path& file) {
   const auto end = last.archive();

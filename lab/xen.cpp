@@ -101,12 +101,10 @@ Result<std::vector<fs::path>> guest_material(const Materials& materials) {
 }
 
 Result<InitramfsLayer> lab_layer(const UpOptions& options, const pb::Lab& lab) {
-  const pb::Domain& dom0 = lab.domains(0);
-  InitramfsLayer layer = identity_layer({Role::kDom0, dom0.name(), dom0.address(), lab.token()});
+  InitramfsLayer layer = identity_layer(identity_of(lab, lab.domains(0), Role::kDom0));
   for (int i = 1; i < lab.domains_size(); ++i) {
     const pb::Domain& guest = lab.domains(i);
-    const auto identity =
-        identity_layer({Role::kGuest, guest.name(), guest.address(), lab.token()}).archive();
+    const auto identity = identity_layer(identity_of(lab, guest, Role::kGuest)).archive();
     if (!identity)
       return std::unexpected(identity.error());
     layer.add_text(fmt::format("{}/{}.cpio", kGuestFiles, guest.name()), *identity, 0600);
