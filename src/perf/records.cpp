@@ -421,6 +421,11 @@ std::vector<std::byte> xen_function_records(const Layout& layout,
   // start as its address. So the mapping that xen_mmap() made goes first; then each symbol gets
   // one of its own.
   add(builder.ksymbol({.address = kXenStart, .length = 0, .removed = true, .name = "[xen]"}));
+  // A page of it stays, where no code is: as long as there is a module that the running kernel does
+  // not have, perf leaves /proc/kcore alone (validate_kcore_modules), whose loading would throw the
+  // functions' mappings away.
+  constexpr std::uint64_t kPage = 4096;
+  add(builder.kernel_mmap(kXenStart, kPage, 0, "[xen]"));
   for (const XenFunction& function : functions) {
     add(builder.ksymbol({.address = function.address,
                          .length = function.length,
