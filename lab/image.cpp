@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "image.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
+#include <array>
+#include <ctime>
 #include <fstream>
 #include <vector>
 
@@ -73,6 +76,20 @@ Result<void> add_programs(InitramfsLayer& layer, const std::vector<fs::path>& pr
   for (const std::string& path : *needed)
     add_root_path(layer, root, path);
   return {};
+}
+
+// The time of access says when a lab last took an image. The time of change must stay: it is part
+// of the key of an image that holds this one.
+void mark_as_used(const fs::path& file) {
+  const std::array<timespec, 2> times = {timespec{0, UTIME_NOW}, timespec{0, UTIME_OMIT}};
+  utimensat(AT_FDCWD, file.c_str(), times.data(), 0);
+}
+
+// Such images belong to old builds.
+bool unused_for_long(const fs::path& file) {
+  constexpr time_t kSeconds = 2 * 24 * 3600;
+  struct stat status {};
+  return stat(file.c_str(), &status) == 0 && status.st_atim.tv_sec + kSeconds < time(nullptr);
 }
 
 }  // namespace
@@ -180,18 +197,15 @@ Result<fs::path> cached_archive(const InitramfsLayer& layer, std::string_view na
   const fs::path file = cache / fmt::format("{}-{:016x}.cpio", name, layer.key());
   std::error_code error;
   if (fs::exists(file, error)) {
-    fs::last_write_time(file, fs::file_time_type::clock::now(), error);
+    mark_as_used(file);
     return file;
   }
   const auto archive = layer.archive();
   if (!archive)
     return std::unexpected(archive.error());
   fs::create_directories(cache, error);
-  // Images that no lab asked for in a week belong to old builds.
   for (const auto& entry : fs::directory_iterator(cache, error))
-    if (entry.path().extension() == ".cpio" &&
-        fs::last_write_time(entry.path(), error) <
-            fs::file_time_type::clock::now() - std::chrono::days(7))
+    if (entry.path().extension() == ".cpio" && unused_for_long(entry.path()))
       fs::remove(entry.path(), error);
   const fs::path fresh = fmt::format("{}.{}", file.string(), getpid());
   std::ofstream stream(fresh, std::ios::binary | std::ios::trunc);

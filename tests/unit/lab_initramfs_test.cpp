@@ -3,10 +3,13 @@
 #include <archive_entry.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
+#include "image.h"
 #include "initramfs.h"
 
 namespace xenoprof::lab {
@@ -84,6 +87,26 @@ TEST(Initramfs, KeyFollowsTheContent) {
   other.add_file("/x", file, 0755);
   EXPECT_NE(other.key(), layer.key());
   std::filesystem::remove(file);
+}
+
+// Images hold images: taking the inner one from the cache must not make the outer one anew.
+TEST(CachedArchive, IsWrittenOnceAndKeepsItsPlaceInAnother) {
+  const auto cache = std::filesystem::path(testing::TempDir()) / fmt::format("cache.{}", getpid());
+  InitramfsLayer inner;
+  inner.add_text("/x", "content", 0644);
+  const auto first = cached_archive(inner, "inner", cache);
+  ASSERT_TRUE(first.has_value()) << first.error().message;
+  InitramfsLayer outer;
+  outer.add_file("/inner.cpio", *first, 0644);
+  const auto key = outer.key();
+  const auto changed = std::filesystem::last_write_time(*first);
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  const auto second = cached_archive(inner, "inner", cache);
+  ASSERT_TRUE(second.has_value());
+  EXPECT_EQ(*second, *first);
+  EXPECT_EQ(std::filesystem::last_write_time(*first), changed);
+  EXPECT_EQ(outer.key(), key);
+  std::filesystem::remove_all(cache);
 }
 
 }  // namespace
