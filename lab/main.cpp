@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -166,6 +167,10 @@ int down_one(const std::string& name, bool say_nothing_there) {
   const auto folder = lab_folder(name);
   if (!folder)
     return report(folder.error());
+  if (!std::filesystem::exists(folder->path)) {
+    fmt::print(stderr, "lab '{}' was not up\n", name);
+    return 0;
+  }
   const auto lock = FileLock::take(folder->lock_file(), FileLock::Wait::kNever);
   if (!lock)
     return report(lock.error());

@@ -61,14 +61,18 @@ Result<LabFolder> lab_folder(const std::string& name) {
   const auto cache = cache_folder();
   if (!cache)
     return std::unexpected(cache.error());
-  LabFolder folder{*cache / "labs" / name};
+  return LabFolder{*cache / "labs" / name};
+}
+
+Result<void> create_lab_folder(const LabFolder& folder) {
   std::error_code error;
   fs::create_directories(folder.path, error);
+  // The logs and the token are for this user only.
   if (!error)
     fs::permissions(folder.path, fs::perms::owner_all, error);
   if (error)
     return fail("cannot create {}: {}", folder.path.string(), error.message());
-  return folder;
+  return {};
 }
 
 std::vector<std::string> lab_names() {

@@ -24,7 +24,9 @@ struct LabFolder {
 };
 
 // A name becomes a folder's name: letters, digits, '-', '_', '.'; no leading '.'.
+// The folder need not be there.
 Result<LabFolder> lab_folder(const std::string& name);
+Result<void> create_lab_folder(const LabFolder& folder);
 std::vector<std::string> lab_names();
 
 Result<void> write_state(const LabFolder& folder, const pb::Lab& lab);

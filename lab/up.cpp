@@ -164,6 +164,8 @@ Result<void> bring_up(const UpOptions& options, Progress& progress) {
   const auto folder = lab_folder(options.name);
   if (!folder)
     return std::unexpected(folder.error());
+  if (auto created = create_lab_folder(*folder); !created)
+    return created;
   const auto lock = FileLock::take(folder->lock_file(), FileLock::Wait::kNever);
   if (!lock)
     return std::unexpected(lock.error());

@@ -110,8 +110,13 @@ LabMachine::~LabMachine() {
   std::error_code error;
   if (!scratch_.empty())
     fs::remove_all(scratch_, error);
-  if (ours_)
-    run_lab_program({"down", "--name", name_});
+  if (!ours_)
+    return;
+  run_lab_program({"down", "--name", name_});
+  // The logs are of use only when something went wrong.
+  const auto folder = lab::lab_folder(name_);
+  if (folder && testing::UnitTest::GetInstance()->Passed())
+    fs::remove_all(folder->path, error);
 }
 
 void LabMachine::boot(const std::string& kind, const std::vector<std::string>& options) {
