@@ -17,8 +17,7 @@
 
 static int point_at(void *address, pte_t pte)
 {
-	return HYPERVISOR_update_va_mapping((unsigned long)address, pte,
-					    UVMF_INVLPG | UVMF_ALL);
+	return HYPERVISOR_update_va_mapping((unsigned long)address, pte, UVMF_INVLPG | UVMF_ALL);
 }
 
 /*
@@ -159,8 +158,7 @@ static bool is_exact(struct pt_regs *regs, u64 ip, u8 mode)
 	return mode == (user_mode(regs) ? XENOPROF_MODE_USER : XENOPROF_MODE_KERNEL);
 }
 
-static void emit(struct xenoprof_ring *ring, const struct xenabi_entry *entry,
-		 struct pt_regs *regs)
+static void emit(struct xenoprof_ring *ring, const struct xenabi_entry *entry, struct pt_regs *regs)
 {
 	u64 ip = READ_ONCE(entry->eip);
 	u8 mode = READ_ONCE(entry->mode);

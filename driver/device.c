@@ -192,9 +192,9 @@ static int set_domains(const void __user *argument)
  */
 static bool counter_is_valid(const struct xenoprof_counter *counter)
 {
-	return counter->count && counter->count <= XENOPROF_MAX_COUNT && counter->event <= 0xfff &&
-	       counter->unit_mask <= 0xff && counter->user <= 1 && counter->kernel <= 1 &&
-	       counter->hypervisor <= 1 &&
+	return counter->count >= XENOPROF_MIN_COUNT && counter->count <= XENOPROF_MAX_COUNT &&
+	       counter->event <= 0xfff && counter->unit_mask <= 0xff && counter->user <= 1 &&
+	       counter->kernel <= 1 && counter->hypervisor <= 1 &&
 	       !memchr_inv(counter->reserved, 0, sizeof(counter->reserved));
 }
 
@@ -424,7 +424,7 @@ static int ask_hypervisor(void)
 	struct xenabi_init init = {};
 	int ret;
 
-	/* Whoever used it before this kernel or module: were it still profiling, init would lose it. */
+	/* Somebody may have left it profiling, and then init would lose track of the counters. */
 	initiator = true;
 	xenoprof_op(XENABI_STOP, NULL);
 	end_session();

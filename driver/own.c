@@ -229,7 +229,8 @@ static int map_own(u32 wished_samples)
 				   request.buf_gmaddr);
 	if (ret) {
 		num_pages = DIV_ROUND_UP((u64)request.nbuf * request.bufsize, PAGE_SIZE);
-		give_up_pages(request.buf_gmaddr >> PAGE_SHIFT, min_t(u32, num_pages, XENABI_MAX_PAGES));
+		give_up_pages(request.buf_gmaddr >> PAGE_SHIFT,
+			      min_t(u32, num_pages, XENABI_MAX_PAGES));
 	}
 	return ret;
 }

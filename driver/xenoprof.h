@@ -31,7 +31,14 @@
 #define XENOPROF_MAX_DOMAINS 25	/* active, and as many passive */
 #define XENOPROF_MAX_COUNTERS 8
 #define XENOPROF_MAX_VCPUS 128	/* per domain; a larger one is refused with E2BIG */
+
+/*
+ * Handling a sample takes thousands of instructions. An event that comes with every instruction and
+ * a count of less than that would leave the machine time for nothing else, for ever.
+ */
+#define XENOPROF_MIN_COUNT 10000
 #define XENOPROF_MAX_COUNT 0x7fffffff
+
 #define XENOPROF_DOMAIN_SELF 0x7ff0
 
 /* The modes of a sample, as the hypervisor numbers them. */
@@ -70,7 +77,7 @@ struct xenoprof_domains {
 struct xenoprof_counter {
 	__u32 event;		/* the CPU's event select code, at most 0xfff */
 	__u32 unit_mask;	/* at most 0xff */
-	__u64 count;		/* one sample each, 1 ... XENOPROF_MAX_COUNT */
+	__u64 count;		/* one sample each, XENOPROF_MIN_COUNT ... MAX_COUNT */
 	__u8 user;		/* count in ring 3: user space AND the kernel of a PV domain */
 	__u8 kernel;		/* count in ring 0: under PV the hypervisor only */
 	__u8 hypervisor;	/* handed on; Xen 4.17 ignores it */
