@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Two commands for a fresh machine: `make demo` and `make test`. Both set up what they need.
-.PHONY: all build setup demo test clean
+.PHONY: all configure build setup demo test clean
 
 JOBS ?= $(shell nproc)
 WERROR ?= $(or $(XENOPROF_WERROR),OFF)
@@ -11,15 +11,18 @@ all: build
 setup:
 	@lab/setup.sh
 
-build: setup
+configure: setup
 	cmake --preset release -DXENOPROF_WERROR=$(WERROR)
-	cmake --build build -j $(JOBS)
+
+build: configure
+	cmake --build build -j $(JOBS) --target programs
 
 demo: build
 	lab/demo.sh
 
 # Tests that need no machine first; the lab's take the whole machine each.
-test: build
+test: configure
+	cmake --build build -j $(JOBS)
 	ctest --test-dir build -L unit -j $(JOBS) --output-on-failure
 	ctest --test-dir build -L lab -j 1 --output-on-failure
 

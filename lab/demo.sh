@@ -24,7 +24,7 @@ lab copy --name "$name" "$top/build/bin/xenoprof-lab-compute" guest2:/usr/bin/co
 in_domain guest2 sh -c 'compute >/dev/null 2>&1 &'
 in_domain dom0 sh -c 'iperf3 --client guest1 --time 60 >/dev/null 2>&1 &'
 sleep 1
-in_domain dom0 xenoprof record -e instructions:1000000 -e cycles:1000000 -g --for 10s \
+in_domain dom0 xenoprof record -e instructions:250000 -e branches:100000 -g --for 10s \
 	--domains all --no-progress -o /root/session
 rm -rf "$out"
 lab copy --name "$name" dom0:/root/session "$out"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "cli/exit_status.h"
 
-#include <CLI/CLI.hpp>
+#include <CLI/Error.hpp>
 #include <cstdio>
 
 namespace xenoprof {
