@@ -31,7 +31,7 @@ void have_cpuid_emulated() {
 }
 
 void map_memory() {
-  constexpr std::size_t kSize = 2 * 4096;
+  constexpr std::size_t kSize = 4096;
   static auto* area = static_cast<volatile char*>(
       mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   for (std::size_t at = 0; at < kSize; at += 4096)
@@ -69,7 +69,7 @@ int main(int argc, char** argv) {
 
   const pid_t cpuid = fork();
   if (cpuid == 0)
-    take_turns(have_cpuid_emulated, 8, to_cpuid[0], to_memory[1]);
+    take_turns(have_cpuid_emulated, 4, to_cpuid[0], to_memory[1]);
   const pid_t memory = fork();
   if (memory == 0)
     take_turns(map_memory, 1, to_memory[0], to_cpuid[1]);
