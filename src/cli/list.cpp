@@ -45,11 +45,8 @@ int list(bool all_events) {
   }
   if (const auto device = XenoprofDevice::open()) {
     if (const auto info = device->info()) {
-      fmt::print(
-          "\nThe hypervisor's Xenoprof: {}, {} counters, {} samples of room a vCPU; this "
-          "domain {} run a session.\n",
-          info->cpu_type, info->num_counters, info->buffer_samples,
-          info->initiator ? "can" : "cannot");
+      fmt::print("\nThe hypervisor's Xenoprof: {}, {} counters; this domain {} run a session.\n",
+                 info->cpu_type, info->num_counters, info->initiator ? "can" : "cannot");
     } else {
       complain(info.error());
     }
@@ -59,6 +56,10 @@ int list(bool all_events) {
   const auto events = list_events();
   if (!events) {
     complain(events.error());
+    return status;
+  }
+  if (events->empty()) {
+    complain({"libpfm4 knows no events of this CPU: nothing can be counted by name"});
     return status;
   }
   fmt::print("\n{:<44} {}\n", "EVENT", "COUNTS");

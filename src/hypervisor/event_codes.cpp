@@ -12,14 +12,10 @@
 #include <optional>
 #include <utility>
 
+#include "driver/xenoprof.h"
+
 namespace xenoprof {
 namespace {
-
-// One sample costs some ten thousand instructions (interrupt in the hypervisor, upcall,
-// tracepoint), so below this the machine would do little else.
-constexpr std::uint64_t kMinCount = 10'000;
-// Xen keeps counts in 32 bits and negates them (xen/arch/x86/oprofile/op_model_athlon.c, 4.17).
-constexpr std::uint64_t kMaxCount = 0x7fffffff;
 
 struct Alias {
   const char* name;
@@ -140,11 +136,11 @@ Result<Event> parse_event(std::string_view text) {
         "instructions:1000000",
         text);
   }
-  if (count < kMinCount || count > kMaxCount) {
+  if (count < XENOPROF_MIN_COUNT || count > XENOPROF_MAX_COUNT) {
     return fail(
         "event '{}': the count must be between {} (a smaller one would spend the machine's "
         "time on sampling) and {} (the hypervisor's counters hold no more)",
-        text, kMinCount, kMaxCount);
+        text, XENOPROF_MIN_COUNT, XENOPROF_MAX_COUNT);
   }
   return Event{.name = std::string(text.substr(0, colon)), .count = count};
 }

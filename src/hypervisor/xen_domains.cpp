@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "hypervisor/xen_domains.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
@@ -62,7 +64,9 @@ Result<std::vector<XenDomain>> list_xen_domains() {
     }
     domain.type =
         domain.id == 0 ? "pv" : read(store.get(), "/libxl/" + text + "/type").value_or("");
-    domain.vcpus = static_cast<unsigned>(list(store.get(), path + "/cpu").size());
+    // The toolstack writes this for guests only; dom0 knows its own.
+    domain.vcpus = domain.id == 0 ? static_cast<unsigned>(::sysconf(_SC_NPROCESSORS_ONLN))
+                                  : static_cast<unsigned>(list(store.get(), path + "/cpu").size());
     domain.has_agent = read(store.get(), path + "/" + kAgentPath + "/ring-ref").has_value();
     domains.push_back(std::move(domain));
   }
