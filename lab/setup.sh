@@ -8,8 +8,8 @@ set -e
 packages="
   g++ cmake ninja-build make pkg-config
   libcli11-dev libfmt-dev nlohmann-json3-dev protobuf-compiler libprotobuf-dev
-  libelf-dev libdw-dev libiberty-dev libpfm4-dev libxen-dev libarchive-dev zlib1g-dev libzstd-dev
-  libglib2.0-dev libgtest-dev libgmock-dev libbenchmark-dev
+  libelf-dev libiberty-dev libpfm4-dev libxen-dev libarchive-dev zlib1g-dev
+  libgtest-dev libgmock-dev linux-perf
   gcc-12 flex bison bc ca-certificates apt
 "
 

@@ -212,7 +212,8 @@ Result<int> record(const RecordArguments& arguments) {
     status = command.ended();
     return !interrupted && !status && (limit == 0 || now.seconds < limit);
   };
-  const auto result = run_session(request, started, keep_going);
+  const auto result = run_session(
+      request, [] { return interrupted != 0; }, started, keep_going);
   if (progress) {
     fmt::print(stderr, "\r\x1b[K");
   }

@@ -136,13 +136,21 @@ Result<Event> parse_event(std::string_view text) {
         "instructions:1000000",
         text);
   }
-  if (count < XENOPROF_MIN_COUNT || count > XENOPROF_MAX_COUNT) {
-    return fail(
-        "event '{}': the count must be between {} (a smaller one would spend the machine's "
-        "time on sampling) and {} (the hypervisor's counters hold no more)",
-        text, XENOPROF_MIN_COUNT, XENOPROF_MAX_COUNT);
+  Event event{.name = std::string(text.substr(0, colon)), .count = count};
+  if (auto good = check_count(event); !good) {
+    return std::unexpected(good.error());
   }
-  return Event{.name = std::string(text.substr(0, colon)), .count = count};
+  return event;
+}
+
+Result<void> check_count(const Event& event) {
+  if (event.count < XENOPROF_MIN_COUNT || event.count > XENOPROF_MAX_COUNT) {
+    return fail(
+        "event {}: the count is {} and must be between {} (a smaller one would spend the "
+        "machine's time on sampling) and {} (the hypervisor's counters hold no more)",
+        event.name, event.count, XENOPROF_MIN_COUNT, XENOPROF_MAX_COUNT);
+  }
+  return {};
 }
 
 Result<EventCode> encode_event(const std::string& name) {

@@ -29,6 +29,9 @@ struct EventDescription {
 // drown the machine in interrupts or that the hypervisor cannot hold.
 Result<Event> parse_event(std::string_view text);
 
+// The second half of that, for events that come from elsewhere.
+Result<void> check_count(const Event& event);
+
 // Looks a name up: an alias (instructions, cycles, ...) or a libpfm4 name of this machine's CPU.
 // An unknown name's error offers the nearest ones.
 Result<EventCode> encode_event(const std::string& name);

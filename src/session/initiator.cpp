@@ -58,14 +58,26 @@ Result<void> reserve(const std::filesystem::path& folder) {
   return {};
 }
 
+// Of a participant's remarks; more are not read.
+constexpr int kMaxNotes = 20;
+
+// What a participant says reaches the user's terminal: no control characters, no endless text.
+std::string one_line(std::string_view text) {
+  constexpr std::size_t kLongest = 300;
+  std::string result(text.substr(0, kLongest));
+  std::ranges::replace_if(
+      result, [](char c) { return c < ' ' || c > '~'; }, '?');
+  return result;
+}
+
 std::string joined(const std::vector<std::string>& names) {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
 class Session {
  public:
-  Session(const SessionRequest& request, XenoprofDevice device)
-      : request_(request), device_(std::move(device)) {}
+  Session(const SessionRequest& request, XenoprofDevice device, const Cancelled& cancelled)
+      : request_(request), device_(std::move(device)), cancelled_(cancelled) {}
   ~Session();
 
   Result<void> choose_domains();
@@ -74,7 +86,8 @@ class Session {
   Result<void> begin();
   Result<void> run(const KeepGoing& keep_going);
   void end();
-  Result<SessionResult> conclude();
+  // `ran`: what run() said.
+  Result<SessionResult> conclude(const Result<void>& ran);
 
  private:
   using Answered = bool Peer::*;
@@ -86,7 +99,7 @@ class Session {
   void receive(Peer& peer);
   Result<void> take(Peer& peer, const wire::FromParticipant& message);
   // Waits until every peer has answered or is gone; those that do not answer in time are dropped.
-  void await(Answered answered, Clock::duration limit, std::string_view what);
+  Result<void> await(Answered answered, Clock::duration limit, std::string_view what);
   void wait_for_messages(Clock::duration limit);
   // Deals with peers that were dropped: an error, or without them as the request says.
   Result<void> settle_missing();
@@ -96,6 +109,7 @@ class Session {
 
   const SessionRequest& request_;
   XenoprofDevice device_;
+  const Cancelled& cancelled_;
   std::vector<Peer> peers_;    // active, dom0 first
   std::vector<Peer> passive_;  // connection is never set
   std::vector<Peer> missing_;  // asked for, not taking part
@@ -219,14 +233,16 @@ Result<void> Session::introduce() {
     for (;;) {
       if (auto dialled = dial(peer); dialled) {
         break;
-      } else if (peer.drop(dialled.error().message);
-                 is_local(peer) || !peer.domain.has_agent || Clock::now() >= deadline) {
+      } else if (peer.drop(dialled.error().message); is_local(peer) || !peer.domain.has_agent ||
+                                                     cancelled_() || Clock::now() >= deadline) {
         break;
       }
       std::this_thread::sleep_for(200ms);
     }
   }
-  await(&Peer::introduced, kStepLimit, "answer");
+  if (auto answered = await(&Peer::introduced, kStepLimit, "answer"); !answered) {
+    return answered;
+  }
   return settle_missing();
 }
 
@@ -341,7 +357,9 @@ Result<bool> Session::try_begin() {
     }
     return false;
   };
-  await(&Peer::prepared, kStepLimit, "get ready");
+  if (auto ready = await(&Peer::prepared, kStepLimit, "get ready"); !ready) {
+    return std::unexpected(ready.error());
+  }
   if (gone()) {
     return retry();
   }
@@ -358,7 +376,9 @@ Result<bool> Session::try_begin() {
   for (Peer& peer : peers_) {
     send(peer, arm);
   }
-  await(&Peer::armed, kStepLimit, "arm");
+  if (auto armed = await(&Peer::armed, kStepLimit, "arm"); !armed) {
+    return std::unexpected(armed.error());
+  }
   if (gone()) {
     return retry();
   }
@@ -421,7 +441,17 @@ Result<void> Session::take(Peer& peer, const wire::FromParticipant& message) {
             "xenoprof in both",
             peer.introduction.version(), kProtocolVersion);
       }
+      if (peer.introduction.wishes_size() > static_cast<int>(kMaxCounters)) {
+        return fail("its agent wants {} events, more than any CPU counts at a time",
+                    peer.introduction.wishes_size());
+      }
       peer.wishes = events_from_wire(peer.introduction.wishes());
+      for (Event& wish : peer.wishes) {
+        wish.name = one_line(wish.name);
+        if (auto good = check_count(wish); !good) {
+          return fail("its agent's wish cannot be met: {}", good.error().message);
+        }
+      }
       peer.introduced = true;
       return {};
     }
@@ -452,17 +482,23 @@ Result<void> Session::take(Peer& peer, const wire::FromParticipant& message) {
       return {};
     case wire::FromParticipant::kFinished: {
       peer.totals = totals_from_wire(message.finished().totals());
-      peer.notes.assign(message.finished().notes().begin(), message.finished().notes().end());
+      peer.notes.clear();
+      for (int i = 0; i < std::min(message.finished().notes_size(), kMaxNotes); ++i) {
+        peer.notes.push_back(one_line(message.finished().notes(i)));
+      }
       auto profile = pprof::decode(message.finished().profile());
       if (!profile) {
         return fail("its agent sent a profile that cannot be read: {}", profile.error().message);
+      }
+      if (profile->events() != events_) {
+        return fail("its agent sent a profile of other events");
       }
       peer.profile = std::move(*profile);
       peer.finished = true;
       return {};
     }
     case wire::FromParticipant::kFailure:
-      return fail("{}", message.failure());
+      return fail("{}", one_line(message.failure()));
     case wire::FromParticipant::KIND_NOT_SET:
       break;
   }
@@ -486,10 +522,13 @@ void Session::wait_for_messages(Clock::duration limit) {
   }
 }
 
-void Session::await(Answered answered, Clock::duration limit, std::string_view what) {
+Result<void> Session::await(Answered answered, Clock::duration limit, std::string_view what) {
   const auto deadline = Clock::now() + limit;
   const auto waiting = [&](const Peer& peer) { return peer.connection && !(peer.*answered); };
   while (std::ranges::any_of(peers_, waiting) && Clock::now() < deadline) {
+    if (answered != &Peer::finished && cancelled_()) {
+      return fail("interrupted before the session began: nothing was recorded");
+    }
     wait_for_messages(kTick);
   }
   for (Peer& peer : peers_) {
@@ -498,6 +537,7 @@ void Session::await(Answered answered, Clock::duration limit, std::string_view w
                             std::chrono::duration_cast<std::chrono::seconds>(limit).count()));
     }
   }
+  return {};
 }
 
 Result<void> Session::settle_missing() {
@@ -581,7 +621,7 @@ void Session::end() {
   for (Peer& peer : peers_) {
     send(peer, stop);
   }
-  await(&Peer::finished, kFinishLimit, "finish");
+  (void)await(&Peer::finished, kFinishLimit, "finish");  // nothing interrupts that
 }
 
 DomainTotals Session::conclude_domain(Peer& peer, std::string role, bool final, Profile& merged) {
@@ -594,6 +634,17 @@ DomainTotals Session::conclude_domain(Peer& peer, std::string role, bool final, 
         found == known.end() ? 0 : profile.total(static_cast<std::size_t>(found - known.begin())));
   }
   DomainTotals totals = account(events_, peer.totals, delivered, final);
+  std::uint64_t taken = 0;
+  for (const EventTotals& event : totals.events) {
+    taken += event.taken;
+  }
+  if (final && taken != totals.counted) {
+    totals.whole = false;
+    notes_.push_back(
+        fmt::format("{}: its samples do not add up: the hypervisor counted {}, {} are "
+                    "accounted for",
+                    peer.domain.name, totals.counted, taken));
+  }
   totals.name = peer.domain.name;
   totals.id = peer.domain.id;
   totals.role = std::move(role);
@@ -601,9 +652,13 @@ DomainTotals Session::conclude_domain(Peer& peer, std::string role, bool final, 
   return totals;
 }
 
-Result<SessionResult> Session::conclude() {
+Result<SessionResult> Session::conclude(const Result<void>& ran) {
   Profile merged(events_);
   SessionResult result;
+  if (!ran) {
+    notes_.push_back(ran.error().message);
+    result.whole = false;
+  }
   std::vector<std::pair<Peer*, bool>> all;
   for (Peer& peer : peers_) {
     if (!peer.finished) {
@@ -691,7 +746,7 @@ Result<SessionResult> Session::conclude() {
 
 }  // namespace
 
-Result<SessionResult> run_session(const SessionRequest& request,
+Result<SessionResult> run_session(const SessionRequest& request, const Cancelled& cancelled,
                                   const std::function<Result<void>()>& started,
                                   const KeepGoing& keep_going) {
   auto device = XenoprofDevice::open();
@@ -707,7 +762,7 @@ Result<SessionResult> run_session(const SessionRequest& request,
         "the hypervisor lets only dom0 run a session: type this in dom0; this domain takes "
         "part while `xenoprof agent` runs in it");
   }
-  Session session(request, std::move(*device));
+  Session session(request, std::move(*device), cancelled);
   Result<void> done = reserve(request.output);
   if (done) {
     done = session.choose_domains();
@@ -725,12 +780,7 @@ Result<SessionResult> run_session(const SessionRequest& request,
   }
   done = session.run(keep_going);
   session.end();
-  auto result = session.conclude();
-  if (result && !done) {
-    result->whole = false;
-    result->record.notes.push_back(done.error().message);
-  }
-  return result;
+  return session.conclude(done);
 }
 
 }  // namespace xenoprof

@@ -46,10 +46,13 @@ struct SessionResult {
   bool whole = true;  // false: notes say what is missing
 };
 
+// Asked while the session waits for its domains; true gives it up.
+using Cancelled = std::function<bool()>;
+
 // Runs one session and leaves the output folder: session.json, profile.pb.gz, NAME.perf.data of
 // every domain. `started` is called when the counters run. What was gathered is kept as well where
 // the result is not whole; an error means that there is none.
-Result<SessionResult> run_session(const SessionRequest& request,
+Result<SessionResult> run_session(const SessionRequest& request, const Cancelled& cancelled,
                                   const std::function<Result<void>()>& started,
                                   const KeepGoing& keep_going);
 

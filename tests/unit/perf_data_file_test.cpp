@@ -196,7 +196,7 @@ TEST_F(PerfDataFile, AppendedRecordsComeLastAndFeaturesStay) {
   const XenFunction functions[] = {{0xffff82d040201000u, 0x100, "do_iret"}};
   ASSERT_TRUE(append(path_, xen_function_records(layout_, functions)));
   ASSERT_TRUE(append(path_, {}));
-  EXPECT_EQ(count_records(), 9);
+  EXPECT_EQ(count_records(), 10);
   const auto reader = DataReader::open(path_);
   ASSERT_TRUE(reader);
   EXPECT_EQ(reader->layout(), layout_) << "names are a feature";
@@ -210,7 +210,7 @@ TEST_F(PerfDataFile, AppendToAnUnfinishedFile) {
     ASSERT_TRUE(writer->flush());
   }
   ASSERT_TRUE(append(path_, xen_function_records(layout_, {})));
-  EXPECT_EQ(count_records(), 8);
+  EXPECT_EQ(count_records(), 9);
 }
 
 TEST_F(PerfDataFile, AppendToSomethingElseChangesNothing) {
