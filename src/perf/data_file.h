@@ -71,9 +71,6 @@ class DataWriter {
   std::vector<std::byte> buffer_;
 };
 
-// Adds whole records to a file of DataWriter, finished or not.
-Result<void> append(const std::filesystem::path& path, Bytes records);
-
 // Reads what DataWriter writes; another perf.data is refused with a sentence. Whatever the file
 // holds, memory stays within a few hundred KiB.
 class DataReader {

@@ -178,8 +178,8 @@ struct XenFunction {
   std::uint32_t length = 0;
   std::string_view name;
 };
-// Records that make `perf report` name these functions of Xen, to be appended to a file (see
-// append() in perf/data_file.h).
+// Records that make `perf report` name these functions of Xen. They may stand behind the samples:
+// perf heeds them first.
 std::vector<std::byte> xen_function_records(const Layout& layout,
                                             std::span<const XenFunction> functions);
 

@@ -191,35 +191,6 @@ TEST_F(PerfDataFile, DataThatEndWithinARecordAreTruncated) {
   EXPECT_TRUE(truncated);
 }
 
-TEST_F(PerfDataFile, AppendedRecordsComeLastAndFeaturesStay) {
-  write_whole_file();
-  const XenFunction functions[] = {{0xffff82d040201000u, 0x100, "do_iret"}};
-  ASSERT_TRUE(append(path_, xen_function_records(layout_, functions)));
-  ASSERT_TRUE(append(path_, {}));
-  EXPECT_EQ(count_records(), 10);
-  const auto reader = DataReader::open(path_);
-  ASSERT_TRUE(reader);
-  EXPECT_EQ(reader->layout(), layout_) << "names are a feature";
-}
-
-TEST_F(PerfDataFile, AppendToAnUnfinishedFile) {
-  {
-    auto writer = DataWriter::create(path_, layout_);
-    ASSERT_TRUE(writer);
-    write_records(*writer);
-    ASSERT_TRUE(writer->flush());
-  }
-  ASSERT_TRUE(append(path_, xen_function_records(layout_, {})));
-  EXPECT_EQ(count_records(), 9);
-}
-
-TEST_F(PerfDataFile, AppendToSomethingElseChangesNothing) {
-  EXPECT_FALSE(append(path_, {}));
-  write_file(path_, "no perf.data");
-  EXPECT_FALSE(append(path_, xen_function_records(layout_, {})));
-  EXPECT_EQ(read_file(path_), "no perf.data");
-}
-
 TEST_F(PerfDataFile, FullDiskIsOneSentenceWithThePath) {
   auto writer = DataWriter::create("/dev/full", layout_);
   ASSERT_FALSE(writer);
@@ -242,8 +213,6 @@ TEST_F(PerfDataFile, NothingCutOffAnywhereCrashesTheReader) {
       EXPECT_EQ(truncated, size < header.data.offset + header.data.size) << size;
       EXPECT_LE(count, 7);
     }
-    // Must not crash either; whether it can is up to what is left.
-    std::ignore = append(path_, {});
   }
 }
 
@@ -328,7 +297,7 @@ TEST_F(PerfDataFileInStockPerf, SamplesAreShownWithTheirTask) {
   EXPECT_NE(text.find("7/7"), std::string::npos) << text;
 }
 
-TEST_F(PerfDataFileInStockPerf, AppendedFunctionsOfXenAreNamed) {
+TEST_F(PerfDataFileInStockPerf, FunctionsOfXenAreNamed) {
   const std::string report =
       "perf report --stdio --no-children -g none --sort sym -i " + path_.string();
   auto [before, status] = run(report);
@@ -336,7 +305,11 @@ TEST_F(PerfDataFileInStockPerf, AppendedFunctionsOfXenAreNamed) {
   EXPECT_EQ(before.find("do_iret"), std::string::npos);
   const XenFunction functions[] = {{0xffff82d040200000u, 0x1000, "do_something"},
                                    {0xffff82d040201000u, 0x100, "do_iret"}};
-  ASSERT_TRUE(append(path_, xen_function_records(layout_, functions)));
+  auto writer = DataWriter::create(path_, layout_);
+  ASSERT_TRUE(writer);
+  write_records(*writer);
+  ASSERT_TRUE(writer->write(xen_function_records(layout_, functions)));
+  ASSERT_TRUE(writer->finish({}));
   const auto [after, status_after] = run(report);
   EXPECT_EQ(status_after, 0) << after;
   EXPECT_NE(after.find("100.00%  [k] do_iret"), std::string::npos) << after;
