@@ -22,6 +22,7 @@
 #include "session/peer.h"
 #include "session/protocol.h"
 #include "session/vchan.h"
+#include "session/wishes.h"
 #include "symbols/resolve.h"
 
 namespace xenoprof {
@@ -113,8 +114,7 @@ class Session {
   std::vector<Peer> peers_;    // active, dom0 first
   std::vector<Peer> passive_;  // connection is never set
   std::vector<Peer> missing_;  // asked for, not taking part
-  std::vector<Event> events_;
-  std::vector<CounterSetting> counters_;
+  Agreement agreement_;
   std::vector<std::string> notes_;
   std::thread local_;  // dom0's own participant
   bool running_ = false;
@@ -247,60 +247,19 @@ Result<void> Session::introduce() {
 }
 
 Result<void> Session::agree_on_events() {
-  struct Wish {
-    Event event;
-    EventCode code;
-    std::string who;
-  };
-  std::vector<Wish> wishes;
-  const auto collect = [&](const std::vector<Event>& events,
-                           const std::string& who) -> Result<void> {
-    for (const Event& event : events) {
-      const auto code = encode_event(event.name);
-      if (!code) {
-        return fail("{} wants {}: {}", who, event.name, code.error().message);
-      }
-      const auto same = std::ranges::find(wishes, *code, &Wish::code);
-      if (same == wishes.end()) {
-        wishes.push_back({event, *code, who});
-      } else if (same->event.count != event.count) {
-        return fail("{} wants {} every {}, {} every {}: one counter serves all, agree on one count",
-                    same->who, event.name, same->event.count, who, event.count);
-      } else if (same->who != who) {
-        same->who += ", " + who;
-      }
-    }
-    return {};
-  };
-  if (auto collected = collect(request_.events, "this command"); !collected) {
-    return collected;
-  }
+  std::vector<Wishes> wishes{{.who = "this command", .events = request_.events}};
   for (const Peer& peer : peers_) {
-    if (auto collected = collect(peer.wishes, peer.domain.name); !collected) {
-      return collected;
-    }
+    wishes.push_back({.who = peer.domain.name, .events = peer.wishes});
   }
   const auto info = device_.info();
   if (!info) {
     return std::unexpected(info.error());
   }
-  if (wishes.size() > info->num_counters) {
-    std::vector<std::string> list;
-    for (const Wish& wish : wishes) {
-      list.push_back(fmt::format("{} ({})", wish.event.name, wish.who));
-    }
-    return fail("{} events are wanted and this CPU has {} counters: {}", wishes.size(),
-                info->num_counters, joined(list));
+  auto agreement = agree(wishes, info->num_counters);
+  if (!agreement) {
+    return std::unexpected(agreement.error());
   }
-  if (wishes.empty()) {
-    return fail("nobody wants an event: name one with -e, as in -e instructions:1000000");
-  }
-  for (const Wish& wish : wishes) {
-    events_.push_back(wish.event);
-    counters_.push_back({.event_select = wish.code.event_select,
-                         .unit_mask = wish.code.unit_mask,
-                         .count = wish.event.count});
-  }
+  agreement_ = std::move(*agreement);
   return {};
 }
 
@@ -320,7 +279,7 @@ Result<void> Session::begin() {
 // One attempt with the peers that there are: true when the counters run, false when peers were
 // dropped and the rest can try again.
 Result<bool> Session::try_begin() {
-  const perf::Layout layout{.events = events_, .call_chains = request_.call_chains};
+  const perf::Layout layout{.events = agreement_.events, .call_chains = request_.call_chains};
   const auto create = [&](Peer& peer, bool passive) -> Result<void> {
     auto data =
         DomainData::create(request_.output / (peer.domain.name + ".perf.data"), layout, passive);
@@ -331,7 +290,7 @@ Result<bool> Session::try_begin() {
     return {};
   };
   wire::ToParticipant prepare;
-  to_wire(events_, *prepare.mutable_prepare()->mutable_events());
+  to_wire(agreement_.events, *prepare.mutable_prepare()->mutable_events());
   prepare.mutable_prepare()->set_call_chains(request_.call_chains);
   std::vector<std::uint16_t> active_ids;
   for (Peer& peer : peers_) {
@@ -368,7 +327,7 @@ Result<bool> Session::try_begin() {
   if (auto set = device_.set_domains(active_ids, passive_ids); !set) {
     return std::unexpected(set.error());
   }
-  if (auto set = device_.set_counters(counters_); !set) {
+  if (auto set = device_.set_counters(agreement_.counters); !set) {
     return std::unexpected(set.error());
   }
   wire::ToParticipant arm;
@@ -490,7 +449,7 @@ Result<void> Session::take(Peer& peer, const wire::FromParticipant& message) {
       if (!profile) {
         return fail("its agent sent a profile that cannot be read: {}", profile.error().message);
       }
-      if (profile->events() != events_) {
+      if (profile->events() != agreement_.events) {
         return fail("its agent sent a profile of other events");
       }
       peer.profile = std::move(*profile);
@@ -627,13 +586,13 @@ void Session::end() {
 DomainTotals Session::conclude_domain(Peer& peer, std::string role, bool final, Profile& merged) {
   Profile& profile = peer.profile ? *peer.profile : peer.data->interpreter().profile();
   std::vector<std::uint64_t> delivered;
-  for (const Event& event : events_) {
+  for (const Event& event : agreement_.events) {
     const auto& known = profile.events();
     const auto found = std::ranges::find(known, event);
     delivered.push_back(
         found == known.end() ? 0 : profile.total(static_cast<std::size_t>(found - known.begin())));
   }
-  DomainTotals totals = account(events_, peer.totals, delivered, final);
+  DomainTotals totals = account(agreement_.events, peer.totals, delivered, final);
   std::uint64_t taken = 0;
   for (const EventTotals& event : totals.events) {
     taken += event.taken;
@@ -653,7 +612,7 @@ DomainTotals Session::conclude_domain(Peer& peer, std::string role, bool final, 
 }
 
 Result<SessionResult> Session::conclude(const Result<void>& ran) {
-  Profile merged(events_);
+  Profile merged(agreement_.events);
   SessionResult result;
   if (!ran) {
     notes_.push_back(ran.error().message);
@@ -701,7 +660,7 @@ Result<SessionResult> Session::conclude(const Result<void>& ran) {
                            .name = symbol.name});
     }
     xen_records = perf::xen_function_records(
-        {.events = events_, .call_chains = request_.call_chains}, functions);
+        {.events = agreement_.events, .call_chains = request_.call_chains}, functions);
   }
   const auto store = [&](Peer& peer) -> Result<void> {
     perf::Features features{.hostname = peer.domain.name,

@@ -377,7 +377,7 @@ TEST_F(XenSession, AStoppedAgentIsNamedAndCanBeLeftOut) {
 
 TEST_F(XenSession, AFullDiskEndsTheSessionAndKeepsWhatWasGathered) {
   const auto result = in("dom0",
-                         "mkdir -p /tmp/small && mount -t tmpfs -o size=5m none /tmp/small && "
+                         "mkdir -p /tmp/small && mount -t tmpfs -o size=4500k none /tmp/small && "
                          "(xenoprof record -e instructions:20000 --for 20s -o /tmp/small/s; s=$?; "
                          "xenoprof report /tmp/small/s --format json; umount /tmp/small; exit $s)");
   EXPECT_EQ(result.status, 3) << result.err;
@@ -389,7 +389,7 @@ TEST_F(XenSession, AFullDiskEndsTheSessionAndKeepsWhatWasGathered) {
 TEST_F(XenSession, WithoutTheDriverRecordSaysWhatToLoad) {
   in("dom0", "rmmod xenoprof");
   const auto result = in("dom0", "xenoprof record -e instructions:300000 --for 1s -o /tmp/s");
-  in("dom0", "insmod /lib/xenoprof.ko || modprobe xenoprof");
+  in("dom0", "insmod /lib/modules/xenoprof.ko");
   EXPECT_EQ(result.status, 1);
   EXPECT_NE(result.err.find("modprobe xenoprof"), std::string::npos) << result.err;
 }
