@@ -26,6 +26,7 @@ in_domain dom0 sh -c 'iperf3 --client guest1 --time 60 >/dev/null 2>&1 &'
 sleep 1
 in_domain dom0 xenoprof record -e instructions:250000 -e branches:100000 -g --for 10s \
 	--domains all --no-progress -o /root/session
+[ ! -e "$out" ] || [ -e "$out/session.json" ] || { echo "$out is there and is no session" >&2; exit 1; }
 rm -rf "$out"
 lab copy --name "$name" dom0:/root/session "$out"
 "$xenoprof" report "$out"

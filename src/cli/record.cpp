@@ -91,28 +91,6 @@ class Command {
   pid_t pid_ = -1;
 };
 
-// Makes room for a new session: an earlier one steps aside as DIR.old, anything else is not ours to
-// touch.
-Result<void> prepare_output(const std::filesystem::path& folder) {
-  std::error_code error;
-  if (std::filesystem::exists(folder / kSessionFile, error)) {
-    const std::filesystem::path old = folder.string() + ".old";
-    std::filesystem::remove_all(old, error);
-    std::filesystem::rename(folder, old, error);
-    if (error) {
-      return fail("cannot move the earlier session {} aside: {}", folder.string(), error.message());
-    }
-  }
-  std::filesystem::create_directories(folder, error);
-  if (error) {
-    return fail("cannot make the folder {}: {}", folder.string(), error.message());
-  }
-  if (!std::filesystem::is_empty(folder, error)) {
-    return fail("{} is there and is no session: choose another place with -o", folder.string());
-  }
-  return {};
-}
-
 std::string thousands(std::uint64_t number) {
   std::string text = fmt::format("{}", number);
   for (std::ptrdiff_t i = static_cast<std::ptrdiff_t>(text.size()) - 3; i > 0; i -= 3) {
@@ -186,14 +164,14 @@ Result<int> record(const RecordArguments& arguments) {
     }
     limit = *seconds;
   }
-  if (auto prepared = prepare_output(request.output); !prepared) {
-    return std::unexpected(prepared.error());
+  while (!request.output.has_filename() && request.output.has_relative_path()) {
+    request.output = request.output.parent_path();  // "DIR/" is DIR
   }
-
   struct sigaction action {};
   action.sa_handler = [](int) { interrupted = 1; };
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
+  ::sigaction(SIGHUP, &action, nullptr);
 
   const bool progress = !arguments.no_progress && ::isatty(STDERR_FILENO) == 1;
   if (progress) {
@@ -206,7 +184,7 @@ Result<int> record(const RecordArguments& arguments) {
     return arguments.command.empty() ? Result<void>() : command.start(arguments.command);
   };
   const auto keep_going = [&](const SessionProgress& now) {
-    if (progress) {
+    if (progress && !interrupted) {
       show(now);
     }
     status = command.ended();
@@ -218,9 +196,6 @@ Result<int> record(const RecordArguments& arguments) {
     fmt::print(stderr, "\r\x1b[K");
   }
   if (!result) {
-    // Nothing was gathered: leave no folder that looks like a session.
-    std::error_code ignored;
-    std::filesystem::remove_all(request.output, ignored);
     return std::unexpected(result.error());
   }
   summarise(*result, request.output);

@@ -64,6 +64,13 @@ std::optional<EventCode> encode(const char* name) {
     // The select register's layout on AMD and Intel: event in bits 7:0 (AMD: and 35:32), unit mask
     // in 15:8 (AMD BKDG 31116 "PERF_CTL", Intel SDM "IA32_PERFEVTSELx").
     const std::uint64_t select = argument.codes[0];
+    // Edge (18), invert (23) and counter mask (31:24) cannot be handed to Xenoprof, and it counts
+    // in all modes (17:16): an event with such modifiers would count something else than it says.
+    constexpr std::uint64_t kAllModes = 3u << 16;
+    if ((select & 0xff840000u) != 0 || (select & kAllModes) != kAllModes) {
+      std::free(argument.codes);
+      return std::nullopt;
+    }
     code = EventCode{
         .event_select = static_cast<std::uint32_t>((select & 0xff) | ((select >> 32 & 0xf) << 8)),
         .unit_mask = static_cast<std::uint32_t>(select >> 8 & 0xff)};

@@ -17,6 +17,16 @@ namespace {
 
 static_assert(kMaxCounters == XENOPROF_MAX_COUNTERS);
 
+// A signal while the driver is busy with another call of this process changes nothing.
+template <class... Argument>
+int control(int fd, unsigned long request, Argument... argument) {
+  int result = 0;
+  do {
+    result = ::ioctl(fd, request, argument...);
+  } while (result != 0 && errno == EINTR);
+  return result;
+}
+
 std::unexpected<Error> refused(const char* what) {
   return fail("{} refused to {}: {}; the kernel log says more", XENOPROF_DEVICE, what,
               std::strerror(errno));
@@ -63,7 +73,7 @@ XenoprofDevice::~XenoprofDevice() {
 
 Result<XenoprofDevice::Info> XenoprofDevice::info() const {
   xenoprof_info info{};
-  if (::ioctl(fd_, XENOPROF_INFO, &info) != 0) {
+  if (control(fd_, XENOPROF_INFO, &info) != 0) {
     if (errno == ENODEV || errno == ENOSYS) {
       return fail(
           "this hypervisor's Xenoprof does not know this CPU: it supports AMD families 0Fh "
@@ -94,7 +104,7 @@ Result<void> XenoprofDevice::set_domains(std::span<const std::uint16_t> active,
   domains.num_passive = static_cast<std::uint32_t>(passive.size());
   std::ranges::copy(active, domains.active);
   std::ranges::copy(passive, domains.passive);
-  if (::ioctl(fd_, XENOPROF_SET_DOMAINS, &domains) != 0) {
+  if (control(fd_, XENOPROF_SET_DOMAINS, &domains) != 0) {
     return refused("list the domains to profile");
   }
   return {};
@@ -111,14 +121,14 @@ Result<void> XenoprofDevice::set_counters(std::span<const CounterSetting> counte
                            .kernel = 1,
                            .hypervisor = 1};
   }
-  if (::ioctl(fd_, XENOPROF_SET_COUNTERS, &settings) != 0) {
+  if (control(fd_, XENOPROF_SET_COUNTERS, &settings) != 0) {
     return refused("set the counters");
   }
   return {};
 }
 
 Result<XenoprofDevice::Started> XenoprofDevice::start() {
-  if (::ioctl(fd_, XENOPROF_START) == 0) {
+  if (control(fd_, XENOPROF_START) == 0) {
     return Started::kYes;
   }
   if (errno == EAGAIN) {
@@ -128,14 +138,14 @@ Result<XenoprofDevice::Started> XenoprofDevice::start() {
 }
 
 Result<void> XenoprofDevice::stop() {
-  if (::ioctl(fd_, XENOPROF_STOP) != 0) {
+  if (control(fd_, XENOPROF_STOP) != 0) {
     return refused("stop");
   }
   return {};
 }
 
 Result<XenoprofDevice::Armed> XenoprofDevice::arm() {
-  if (::ioctl(fd_, XENOPROF_ARM) == 0) {
+  if (control(fd_, XENOPROF_ARM) == 0) {
     return Armed::kYes;
   }
   if (errno == EPERM) {
@@ -148,7 +158,7 @@ Result<XenoprofDevice::Armed> XenoprofDevice::arm() {
 }
 
 Result<void> XenoprofDevice::disarm() {
-  if (::ioctl(fd_, XENOPROF_DISARM) != 0) {
+  if (control(fd_, XENOPROF_DISARM) != 0) {
     return refused("disarm");
   }
   return {};
@@ -166,7 +176,7 @@ Result<std::vector<VcpuTotals>> XenoprofDevice::totals(std::uint16_t domain) con
   std::vector<VcpuTotals> all;
   for (std::uint32_t vcpu = 0;; ++vcpu) {
     xenoprof_totals totals{.domain = domain, .vcpu = vcpu};
-    if (::ioctl(fd_, XENOPROF_TOTALS, &totals) != 0) {
+    if (control(fd_, XENOPROF_TOTALS, &totals) != 0) {
       return refused("read its totals");
     }
     VcpuTotals& one = all.emplace_back();

@@ -323,6 +323,7 @@ Result<void> Decoder::samples() {
   format::Sample sample;
   SampleKey key;
   const std::size_t events = profile_.events().size();
+  std::vector<std::int64_t> sums(events);
   for (std::string_view part : parts_.samples) {
     if (!parse(part, sample)) {
       return fail("a sample is damaged");
@@ -348,6 +349,11 @@ Result<void> Decoder::samples() {
       const std::int64_t value = sample.value(static_cast<int>(event));
       if (value < 0) {
         return fail("a sample has a negative number");
+      }
+      // What is added up here and in merges must still be a number of the format, which is signed.
+      constexpr std::int64_t kMost = std::int64_t{1} << 50;
+      if (value > kMost || (sums[event] += value) > kMost) {
+        return fail("it has more samples than can be");
       }
       if (value != 0) {
         profile_.add(key, event, static_cast<std::uint64_t>(value));

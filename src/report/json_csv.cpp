@@ -25,7 +25,7 @@ std::string to_json(const Rows& rows, const std::vector<Column>& columns, std::s
   using Json = nlohmann::ordered_json;
   const auto dump = [](const Json& json) {
     // Names are guests', in any encoding; the reader wants valid JSON.
-    return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+    return json.dump(-1, ' ', true, Json::error_handler_t::replace);
   };
   // A row a line: to be read by people and by line-wise tools too.
   std::string out = fmt::format("{{\"events\": {}, \"rows\": [", dump(rows.events));

@@ -85,6 +85,13 @@ DomainTotals account(std::span<const Event> events, std::span<const VcpuTotals> 
       one.taken += samples;
     }
   }
+  if (!final) {
+    std::uint64_t taken = 0;
+    for (const EventTotals& event : result.events) {
+      taken += event.taken;
+    }
+    result.counted = std::max(result.counted, taken);
+  }
   return result;
 }
 

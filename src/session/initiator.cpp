@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "session/initiator.h"
 
-#include <fcntl.h>
 #include <fmt/chrono.h>
 #include <poll.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstring>
 #include <iterator>
 #include <thread>
@@ -18,6 +17,7 @@
 #include "hypervisor/xenoprof_device.h"
 #include "pprof/pprof.h"
 #include "session/accounting.h"
+#include "session/output_folder.h"
 #include "session/participant.h"
 #include "session/peer.h"
 #include "session/protocol.h"
@@ -38,27 +38,14 @@ constexpr auto kFinishLimit = 60s;
 constexpr auto kSendLimit = 5s;
 constexpr auto kTick = 100ms;
 
-// Room for profile and session.json that the perf.data cannot fill up: a full disk ends a session,
-// and what was gathered until then is still written.
-constexpr char kReserve[] = ".reserve";
-constexpr off_t kReserveSize = 4 << 20;
+constexpr char kInterrupted[] = "interrupted before the session began: nothing was recorded";
 
-Result<void> reserve(const std::filesystem::path& folder) {
-  const std::filesystem::path path = folder / kReserve;
-  const int fd = ::open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-  const int error = fd < 0 ? errno : ::posix_fallocate(fd, 0, kReserveSize);
-  if (fd >= 0) {
-    ::close(fd);
-  }
-  if (error != 0) {
-    std::error_code ignored;
-    std::filesystem::remove(path, ignored);
-    return fail("cannot write into {}: {}; choose another place with -o", folder.string(),
-                std::strerror(error));
-  }
-  return {};
-}
-
+// So that a guest that floods dom0 holds up neither the others nor the end of the session.
+constexpr int kMostMessagesAtOnce = 64;
+// What a participant may send: the processes and mappings that there were before, and some hundred
+// thousand samples a second. Bounds what a hostile one costs in memory and disk.
+constexpr double kRecordBytes = 64e6;
+constexpr double kRecordBytesPerSecond = 16e6;
 // Of a participant's remarks; more are not read.
 constexpr int kMaxNotes = 20;
 
@@ -96,7 +83,7 @@ class Session {
   bool is_local(const Peer& peer) const { return peer.domain.id == 0; }
   Result<void> dial(Peer& peer);
   void send(Peer& peer, const wire::ToParticipant& message);
-  // Takes all messages that are there.
+  // Takes the messages that are there; of one that never stops sending, some.
   void receive(Peer& peer);
   Result<void> take(Peer& peer, const wire::FromParticipant& message);
   // Waits until every peer has answered or is gone; those that do not answer in time are dropped.
@@ -118,6 +105,7 @@ class Session {
   std::vector<std::string> notes_;
   std::thread local_;  // dom0's own participant
   bool running_ = false;
+  bool stopped_ = false;
   std::chrono::system_clock::time_point started_at_;
   Clock::time_point started_{};
   double seconds_ = 0;
@@ -164,10 +152,10 @@ Result<void> Session::choose_domains() {
     return std::ranges::find(request_.passive, domain.name) != request_.passive.end();
   };
   // dom0 is always in: Xenoprof's primary profiler has to be on its own active list.
-  peers_.push_back({.domain = domains->front()});
-  if (peers_.front().domain.id != 0) {
+  if (domains->empty() || domains->front().id != 0) {
     return fail("xenstore does not list dom0: run `xen-init-dom0` first");
   }
+  peers_.push_back({.domain = domains->front()});
   const bool all = std::ranges::find(request_.domains, "all") != request_.domains.end();
   if (all || request_.domains.empty()) {
     for (const XenDomain& domain : *domains) {
@@ -208,11 +196,17 @@ Result<void> Session::dial(Peer& peer) {
     if (!both) {
       return std::unexpected(both.error());
     }
+    // Signals are for the main thread: here they would only interrupt the driver's calls.
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     local_ = std::thread([this, end = std::move(both->second)]() mutable {
       Connection initiator(std::move(end), kLargestToParticipant);
       // Its errors arrive as messages at the other end.
       (void)participate(initiator, device_, {});
     });
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
     channel = std::move(both->first);
   } else {
     channel = dial_vchan(peer.domain.id);
@@ -353,7 +347,13 @@ Result<bool> Session::try_begin() {
     if (Clock::now() >= deadline) {
       return fail("all domains say that they armed, but the hypervisor still waits for one");
     }
-    std::this_thread::sleep_for(10ms);
+    if (cancelled_()) {
+      return fail(kInterrupted);
+    }
+    wait_for_messages(10ms);
+    if (gone()) {
+      return retry();
+    }
   }
   running_ = true;
   started_ = Clock::now();
@@ -370,7 +370,7 @@ void Session::send(Peer& peer, const wire::ToParticipant& message) {
 }
 
 void Session::receive(Peer& peer) {
-  while (peer.connection) {
+  for (int i = 0; i < kMostMessagesAtOnce && peer.connection; ++i) {
     const auto bytes = peer.connection->receive();
     if (!bytes) {
       peer.drop(bytes.error().message);
@@ -393,6 +393,9 @@ void Session::receive(Peer& peer) {
 Result<void> Session::take(Peer& peer, const wire::FromParticipant& message) {
   switch (message.kind_case()) {
     case wire::FromParticipant::kIntroduction: {
+      if (message.introduction().initiator() != is_local(peer)) {
+        return fail("the hypervisor takes another domain than dom0 for the initiator");
+      }
       peer.introduction = message.introduction();
       if (peer.introduction.version() != kProtocolVersion) {
         return fail(
@@ -434,12 +437,22 @@ Result<void> Session::take(Peer& peer, const wire::FromParticipant& message) {
       if (!owner->data) {
         return fail("its agent sent samples before it was asked");
       }
+      peer.record_bytes += message.records().data().size();
+      const auto seconds = running_ || stopped_
+                               ? std::chrono::duration<double>(Clock::now() - started_).count()
+                               : 0.0;
+      if (static_cast<double>(peer.record_bytes) > kRecordBytes + kRecordBytesPerSecond * seconds) {
+        return fail("its agent sends more records than any domain has samples");
+      }
       return owner->data->add(message.records().data());
     }
     case wire::FromParticipant::kTotals:
       peer.totals = totals_from_wire(message.totals());
       return {};
     case wire::FromParticipant::kFinished: {
+      if (!stopped_ || peer.finished) {
+        return fail("its agent finished unasked");
+      }
       peer.totals = totals_from_wire(message.finished().totals());
       peer.notes.clear();
       for (int i = 0; i < std::min(message.finished().notes_size(), kMaxNotes); ++i) {
@@ -486,7 +499,7 @@ Result<void> Session::await(Answered answered, Clock::duration limit, std::strin
   const auto waiting = [&](const Peer& peer) { return peer.connection && !(peer.*answered); };
   while (std::ranges::any_of(peers_, waiting) && Clock::now() < deadline) {
     if (answered != &Peer::finished && cancelled_()) {
-      return fail("interrupted before the session began: nothing was recorded");
+      return fail(kInterrupted);
     }
     wait_for_messages(kTick);
   }
@@ -575,6 +588,7 @@ void Session::end() {
   if (auto stopped = device_.stop(); !stopped) {
     notes_.push_back(stopped.error().message);
   }
+  stopped_ = true;
   wire::ToParticipant stop;
   stop.mutable_stop();
   for (Peer& peer : peers_) {
@@ -682,8 +696,7 @@ Result<SessionResult> Session::conclude(const Result<void>& ran) {
   for (Peer& peer : passive_) {
     attempt(store(peer));
   }
-  std::error_code ignored;
-  std::filesystem::remove(request_.output / kReserve, ignored);
+  release_reserve(request_.output);
   attempt(pprof::write(merged, request_.output / kProfileFile));
   if (!stored) {
     notes_.push_back(stored.error().message);
@@ -697,8 +710,10 @@ Result<SessionResult> Session::conclude(const Result<void>& ran) {
   result.record.machine = fmt::format("Xen, {}", cpu_type);
   result.record.command = request_.command;
   result.record.notes = notes_;
+  result.whole = result.whole && std::ranges::all_of(result.record.domains, &DomainTotals::whole);
   if (auto written = write_session(result.record, request_.output / kSessionFile); !written) {
-    return std::unexpected(written.error());
+    result.record.notes.push_back(written.error().message);
+    result.whole = false;
   }
   return result;
 }
@@ -722,10 +737,10 @@ Result<SessionResult> run_session(const SessionRequest& request, const Cancelled
         "part while `xenoprof agent` runs in it");
   }
   Session session(request, std::move(*device), cancelled);
-  Result<void> done = reserve(request.output);
-  if (done) {
-    done = session.choose_domains();
+  if (auto opened = open_output(request.output); !opened) {
+    return std::unexpected(opened.error());
   }
+  Result<void> done = session.choose_domains();
   for (auto step : {&Session::introduce, &Session::agree_on_events, &Session::begin}) {
     if (done) {
       done = (session.*step)();
@@ -735,6 +750,7 @@ Result<SessionResult> run_session(const SessionRequest& request, const Cancelled
     done = started();
   }
   if (!done) {
+    discard_output(request.output);
     return std::unexpected(done.error());
   }
   done = session.run(keep_going);

@@ -21,8 +21,8 @@
 
 namespace xenoprof {
 
-// A finished profile is the largest; the limit of pprof's reader holds inside it.
-inline constexpr std::size_t kLargestFromParticipant = std::size_t{64} << 20;
+// A finished profile is the largest; unpacked, pprof's own limits hold.
+inline constexpr std::size_t kLargestFromParticipant = std::size_t{16} << 20;
 
 // The samples of one domain on their way into its perf.data.
 class DomainData {
@@ -64,6 +64,7 @@ struct Peer {
   bool prepared = false;
   bool armed = false;
   bool finished = false;
+  std::uint64_t record_bytes = 0;
   std::vector<VcpuTotals> totals;  // the last that were told
   std::optional<Profile> profile;  // with names; only once finished
   std::vector<std::string> notes;

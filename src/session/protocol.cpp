@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "session/protocol.h"
 
+#include "driver/xenoprof.h"
+
 namespace xenoprof {
 
 std::vector<Event> events_from_wire(const WireEvents& events) {
@@ -22,6 +24,9 @@ void to_wire(const std::vector<Event>& events, WireEvents& out) {
 std::vector<VcpuTotals> totals_from_wire(const wire::FromParticipant::Totals& totals) {
   std::vector<VcpuTotals> result;
   for (const wire::VcpuTotals& vcpu : totals.vcpus()) {
+    if (result.size() == XENOPROF_MAX_VCPUS) {
+      break;  // no domain has more
+    }
     VcpuTotals& one = result.emplace_back();
     one = {.vcpu = vcpu.vcpu(),
            .hypervisor = vcpu.hypervisor(),

@@ -328,7 +328,8 @@ TEST_F(XenSession, CtrlCKeepsWhatThereIs) {
 
 TEST_F(XenSession, RecordKilledAndStartedAgainWorks) {
   in("dom0",
-     "(xenoprof record -e instructions:300000 -o /tmp/killed >/dev/null 2>&1 & p=$!; sleep 3; kill "
+     "(xenoprof record -e instructions:300000 -o /root/session >/dev/null 2>&1 & p=$!; sleep 3; "
+     "kill "
      "-9 $p; wait $p)");
   const auto result =
       record("-e instructions:300000 --domains all", [] { in("guest1", "spin_a 100"); });
