@@ -419,6 +419,7 @@ static struct miscdevice device = {
 	.mode = 0600,
 };
 
+/* Errors before the device exists begin with "not loaded:", where xenoprof looks for the reason. */
 static int ask_hypervisor(void)
 {
 	struct xenabi_init init = {};
@@ -431,15 +432,15 @@ static int ask_hypervisor(void)
 
 	ret = xenoprof_op(XENABI_INIT, &init);
 	if (ret == -ENOSYS) {
-		pr_err("this hypervisor has no Xenoprof (Xen 4.18 to 4.21 need CONFIG_XENOPROF=y, later ones have none)\n");
+		pr_err("not loaded: this hypervisor has no Xenoprof (Xen 4.18 to 4.21 need CONFIG_XENOPROF=y, later ones have none)\n");
 		return -ENODEV;
 	}
 	if (ret == -ENODEV) {
-		pr_err("the hypervisor's Xenoprof does not know this CPU's counters\n");
+		pr_err("not loaded: this hypervisor's Xenoprof does not know this CPU's counters (only those of AMD families 0Fh to 16h and Intel's architectural ones)\n");
 		return -ENODEV;
 	}
 	if (ret) {
-		pr_err("the hypervisor refuses Xenoprof to this domain (error %d)\n", ret);
+		pr_err("not loaded: the hypervisor refuses Xenoprof to this domain (error %d)\n", ret);
 		return ret;
 	}
 	num_counters = clamp(init.num_events, 0, XENOPROF_MAX_COUNTERS);
@@ -454,15 +455,15 @@ static int __init xenoprof_load(void)
 	int ret;
 
 	if (!xen_domain()) {
-		pr_err("this kernel does not run on Xen: use perf itself\n");
+		pr_err("not loaded: this kernel does not run on Xen: use perf itself\n");
 		return -ENODEV;
 	}
 	if (!xen_pv_domain()) {
-		pr_err("Xenoprof is for PV domains; this HVM or PVH domain can be sampled passively from dom0\n");
+		pr_err("not loaded: Xenoprof is for PV domains; an HVM or PVH guest can be sampled passively from dom0\n");
 		return -ENODEV;
 	}
 	if (buffer_samples == 1) {
-		pr_err("buffer_samples=1 has room for no sample: use 2 or more, or 0\n");
+		pr_err("not loaded: buffer_samples=1 has room for no sample: use 2 or more, or 0\n");
 		return -EINVAL;
 	}
 	ret = xenoprof_own_init();

@@ -97,7 +97,7 @@ int xenoprof_own_init(void)
 	for_each_kernel_tracepoint(find_hook, NULL);
 	for (i = 0; i < ARRAY_SIZE(hooks); i++)
 		if (!hooks[i].point) {
-			pr_err("this kernel has no tracepoint %s, which charges samples to tasks\n",
+			pr_err("not loaded: this kernel has no tracepoint %s, which charges samples to tasks\n",
 			       hooks[i].name);
 			return -ENODEV;
 		}

@@ -6,8 +6,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "driver/xenoprof.h"
@@ -32,6 +36,49 @@ std::unexpected<Error> refused(const char* what) {
               std::strerror(errno));
 }
 
+// Why the driver did not load, in its own words: a driver that refuses leaves a line in the kernel
+// log and nothing else. None when the last that the driver said was something else.
+std::optional<std::string> reason_not_loaded() {
+  const int fd = ::open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0) {
+    return std::nullopt;
+  }
+  // A record a read: "PRIORITY,NUMBER,TIME,FLAGS;TEXT\n" and more lines (the kernel's
+  // Documentation/ABI/testing/dev-kmsg). Only the kernel itself writes priorities below 8.
+  constexpr std::string_view kDriver = "xenoprof: ";
+  constexpr std::string_view kRefusal = "not loaded: ";
+  constexpr std::string_view kKernelError = "3,";
+  constexpr int kMostRecords = 100'000;  // of a log that somebody floods meanwhile
+  std::array<char, 8192> buffer;
+  std::optional<std::string> reason;
+  for (int i = 0; i < kMostRecords; ++i) {
+    const ssize_t size = ::read(fd, buffer.data(), buffer.size());
+    if (size < 0 && (errno == EPIPE || errno == EINTR)) {
+      continue;  // the log went round: go on with its oldest record
+    }
+    if (size <= 0) {
+      break;
+    }
+    const std::string_view record(buffer.data(), static_cast<std::size_t>(size));
+    const std::size_t semicolon = record.find(';');
+    if (semicolon == std::string_view::npos) {
+      continue;
+    }
+    std::string_view text = record.substr(semicolon + 1);
+    text = text.substr(0, text.find('\n'));
+    if (!text.starts_with(kDriver)) {
+      continue;
+    }
+    text.remove_prefix(kDriver.size());
+    reason.reset();
+    if (record.starts_with(kKernelError) && text.starts_with(kRefusal)) {
+      reason = text.substr(kRefusal.size());
+    }
+  }
+  ::close(fd);
+  return reason;
+}
+
 }  // namespace
 
 Result<XenoprofDevice> XenoprofDevice::open() {
@@ -40,6 +87,9 @@ Result<XenoprofDevice> XenoprofDevice::open() {
     return XenoprofDevice(fd);
   }
   if (errno == ENOENT || errno == ENODEV || errno == ENXIO) {
+    if (const auto reason = reason_not_loaded()) {
+      return fail("{} is not there: its driver did not load: {}", XENOPROF_DEVICE, *reason);
+    }
     return fail(
         "{} is not there: load the driver with `modprobe xenoprof`; if it refuses, the "
         "kernel log says why (it needs a Xen PV domain and a hypervisor with Xenoprof)",
@@ -74,11 +124,6 @@ XenoprofDevice::~XenoprofDevice() {
 Result<XenoprofDevice::Info> XenoprofDevice::info() const {
   xenoprof_info info{};
   if (control(fd_, XENOPROF_INFO, &info) != 0) {
-    if (errno == ENODEV || errno == ENOSYS) {
-      return fail(
-          "this hypervisor's Xenoprof does not know this CPU: it supports AMD families 0Fh "
-          "to 16h and Intel's architectural counters (see docs/xen.md)");
-    }
     return refused("say what the hypervisor offers");
   }
   if (info.abi != XENOPROF_ABI) {
