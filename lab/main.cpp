@@ -216,6 +216,11 @@ int run(int argc, char** argv) {
       ->check(CLI::Range(384, 65536));
   up_command->add_option("--cpus", options.cpus, "of the machine that Xen runs on")
       ->check(CLI::Range(1, 16));
+  up_command
+      ->add_option("--cpu", options.cpu,
+                   "model of those CPUs, any that QEMU has, to see what xenoprof says on it; only "
+                   "those of AMD family 10h have the emulated counters")
+      ->capture_default_str();
   up_command->add_flag_callback(
       "--refresh", [&] { options.refresh = Refresh::kAlways; },
       "ask the package archives for newer packages first");

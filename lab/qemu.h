@@ -22,6 +22,7 @@ struct MachineSpec {
   std::filesystem::path kernel;
   std::string initrd;  // as -initrd wants it: with a multiboot kernel a list of modules
   std::string command_line;
+  std::string cpu;  // as -cpu wants it: a model and its features
   unsigned cpus = 2;
   unsigned memory_mib = 1024;
   std::vector<Forward> forwards;

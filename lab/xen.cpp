@@ -19,6 +19,7 @@ constexpr unsigned kXenMemoryMib = 160;
 constexpr unsigned kMaxMachineCpus = 16;
 constexpr auto kCreateLimit = std::chrono::seconds(90);
 constexpr auto kGuestLimit = std::chrono::seconds(180);
+constexpr auto kAskLimit = std::chrono::seconds(10);
 // Counters belong to the hypervisor; no kernel may try them for a watchdog.
 constexpr std::string_view kKernelOptions =
     "console=hvc0 loglevel=5 panic=-1 mitigations=off nmi_watchdog=0 "
@@ -159,15 +160,28 @@ Result<MachineSpec> machine(const UpOptions& options, const Materials& materials
 
 // The end of a guest's console, which dom0 keeps.
 std::string guest_console(const Endpoint& dom0, const std::string& guest) {
-  const auto tail =
-      capture_in_domain(dom0, {"tail", "-n", "15", fmt::format("/var/log/xen/guest-{}.log", guest)},
-                        std::chrono::seconds(10));
+  const auto tail = capture_in_domain(
+      dom0, {"tail", "-n", "15", fmt::format("/var/log/xen/guest-{}.log", guest)}, kAskLimit);
   return tail ? tail->output : tail.error().message;
+}
+
+// A machine on which the driver refuses is worth a lab too: that is said, and no more.
+void note_refusal(const pb::Lab& lab, const pb::Domain& domain, Progress& progress) {
+  const auto refusal =
+      capture_in_domain(endpoint_of(lab, domain),
+                        {"sh", "-c",
+                         "[ -e /dev/xenoprof ] || "
+                         "dmesg | sed -n 's/.*xenoprof: \\(not loaded: .*\\)/\\1/p' | tail -n 1"},
+                        kAskLimit);
+  if (refusal && !refusal->output.empty())
+    progress.note(fmt::format("{}: xenoprof.ko {}", domain.name(),
+                              refusal->output.substr(0, refusal->output.find('\n'))));
 }
 
 Result<void> start_others(const UpOptions&, const pb::Lab& lab, const LabFolder& folder,
                           Progress& progress) {
   const Endpoint dom0 = endpoint_of(lab, lab.domains(0));
+  note_refusal(lab, lab.domains(0), progress);
   for (int i = 1; i < lab.domains_size(); ++i) {
     const std::string& guest = lab.domains(i).name();
     progress.step(fmt::format("creating {}", guest));
@@ -183,6 +197,7 @@ Result<void> start_others(const UpOptions&, const pb::Lab& lab, const LabFolder&
     const auto console = [&] { return guest_console(dom0, guest.name()); };
     if (auto up = wait_for_domain(lab, guest, folder, kGuestLimit, console, progress); !up)
       return up;
+    note_refusal(lab, guest, progress);
   }
   return {};
 }
