@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <fstream>
 #include <future>
 #include <map>
@@ -405,6 +406,35 @@ TEST_F(XenDriver, LetsGoOfAPassiveGuestThatIsDestroyed) {
   const auto domains = in("dom0", "xl list | tail -n +2 | wc -l");
   EXPECT_EQ(domains.out, "2\n") << in("dom0", "xl list").out;
   expect_a_whole_session();
+}
+
+// Machines on which the driver must not load. They are booted for that alone.
+void expect_refusal(const std::string& domain, const std::vector<std::string>& options,
+                    const std::string& reason) {
+  if (std::getenv("XENOPROF_TEST_LAB") != nullptr)
+    GTEST_SKIP() << "needs a lab of its own";
+  const LabMachine& lab = LabMachine::shared(domain == "linux" ? "linux" : "xen", options);
+  EXPECT_NE(lab.exec(domain, {"insmod", "/lib/modules/xenoprof.ko"}).status, 0);
+  EXPECT_THAT(lab.exec(domain, {"dmesg"}).out, HasSubstr("xenoprof: not loaded: " + reason));
+
+  const auto record = lab.exec(domain, {"xenoprof", "record", "-e", "instructions:1000000", "--for",
+                                        "1s", "-o", "/tmp/session"});
+  EXPECT_EQ(record.status, 1);
+  EXPECT_THAT(record.err, HasSubstr("did not load: " + reason));
+  EXPECT_EQ(std::ranges::count(record.err, '\n'), 1) << record.err;
+  EXPECT_EQ(lab.exec(domain, {"test", "-e", "/tmp/session"}).status, 1);
+  const auto list = lab.exec(domain, {"xenoprof", "list"});
+  EXPECT_EQ(list.status, 1);
+  EXPECT_THAT(list.err, HasSubstr("did not load: " + reason));
+}
+
+TEST(XenDriverRefuses, ACpuThatTheHypervisorDoesNotKnow) {
+  expect_refusal("dom0", {"--guests", "0", "--cpu", "EPYC"},
+                 "this hypervisor's Xenoprof does not know this CPU's counters");
+}
+
+TEST(XenDriverRefuses, AMachineWithoutXen) {
+  expect_refusal("linux", {}, "this kernel does not run on Xen");
 }
 
 }  // namespace
