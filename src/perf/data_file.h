@@ -52,7 +52,8 @@ class DataWriter {
   static Result<DataWriter> create(const std::filesystem::path& path, const Layout& layout);
 
   // Whole records, one or many. They reach the file in blocks; a file that is never finished can
-  // be read up to the last flush().
+  // be read up to the last flush(). A block that cannot be written is dropped, and the file stays
+  // as it was before it.
   Result<void> write(Bytes records);
   Result<void> flush();
   // Writes what is left and the features; the last call.

@@ -233,12 +233,12 @@ Result<void> DataWriter::flush() {
   if (buffer_.empty()) {
     return {};
   }
+  const Buffer block = std::exchange(buffer_, {});
   // The size follows the data, so that what the header promises is always there.
-  if (auto done = write_at(file_.descriptor(), data_offset_ + data_bytes_, buffer_, path_); !done) {
+  if (auto done = write_at(file_.descriptor(), data_offset_ + data_bytes_, block, path_); !done) {
     return done;
   }
-  data_bytes_ += buffer_.size();
-  buffer_.clear();
+  data_bytes_ += block.size();
   return write_data_size(file_.descriptor(), data_bytes_, path_);
 }
 

@@ -598,15 +598,13 @@ void Session::end() {
 }
 
 DomainTotals Session::conclude_domain(Peer& peer, std::string role, bool final, Profile& merged) {
-  Profile& profile = peer.profile ? *peer.profile : peer.data->interpreter().profile();
-  std::vector<std::uint64_t> delivered;
-  for (const Event& event : agreement_.events) {
-    const auto& known = profile.events();
-    const auto found = std::ranges::find(known, event);
-    delivered.push_back(
-        found == known.end() ? 0 : profile.total(static_cast<std::size_t>(found - known.begin())));
+  Received received;
+  for (std::size_t event = 0; event < agreement_.events.size(); ++event) {
+    received.delivered.push_back(peer.profile->total(event));
   }
-  DomainTotals totals = account(agreement_.events, peer.totals, delivered, final);
+  // A profile of its own was made from its own records: how many of them came here is no matter.
+  received.arrived = peer.finished ? received.delivered : peer.data->arrived();
+  DomainTotals totals = account(agreement_.events, peer.totals, received, final);
   std::uint64_t taken = 0;
   for (const EventTotals& event : totals.events) {
     taken += event.taken;
@@ -621,7 +619,7 @@ DomainTotals Session::conclude_domain(Peer& peer, std::string role, bool final, 
   totals.name = peer.domain.name;
   totals.id = peer.domain.id;
   totals.role = std::move(role);
-  merged.merge(profile, peer.domain.name);
+  merged.merge(*peer.profile, peer.domain.name);
   return totals;
 }
 
@@ -632,7 +630,6 @@ Result<SessionResult> Session::conclude(const Result<void>& ran) {
     notes_.push_back(ran.error().message);
     result.whole = false;
   }
-  std::vector<std::pair<Peer*, bool>> all;
   for (Peer& peer : peers_) {
     if (!peer.finished) {
       notes_.push_back(
@@ -640,6 +637,7 @@ Result<SessionResult> Session::conclude(const Result<void>& ran) {
                       "of its functions",
                       peer.domain.name, peer.problem));
       result.whole = false;
+      peer.profile = peer.data->profile();
     }
     for (const std::string& note : peer.notes) {
       notes_.push_back(fmt::format("{}: {}", peer.domain.name, note));
@@ -655,7 +653,8 @@ Result<SessionResult> Session::conclude(const Result<void>& ran) {
         given != request_.kernel_symbols.end()) {
       sources.kallsyms = given->second;
     }
-    for (std::string& note : resolve(peer.data->interpreter().profile(), sources)) {
+    peer.profile = peer.data->profile();
+    for (std::string& note : resolve(*peer.profile, sources)) {
       notes_.push_back(fmt::format("{}: {}", peer.domain.name, note));
     }
     result.record.domains.push_back(conclude_domain(peer, "passive", totals.has_value(), merged));
