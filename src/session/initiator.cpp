@@ -15,6 +15,7 @@
 
 #include "hypervisor/event_codes.h"
 #include "hypervisor/xenoprof_device.h"
+#include "model/text.h"
 #include "pprof/pprof.h"
 #include "session/accounting.h"
 #include "session/output_folder.h"
@@ -52,10 +53,7 @@ constexpr int kMaxNotes = 20;
 // What a participant says reaches the user's terminal: no control characters, no endless text.
 std::string one_line(std::string_view text) {
   constexpr std::size_t kLongest = 300;
-  std::string result(text.substr(0, kLongest));
-  std::ranges::replace_if(
-      result, [](char c) { return c < ' ' || c > '~'; }, '?');
-  return result;
+  return printable(text.substr(0, kLongest));
 }
 
 std::string joined(const std::vector<std::string>& names) {
