@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "session/domain_data.h"
 
+#include <system_error>
 #include <utility>
 #include <variant>
 
@@ -76,7 +77,7 @@ Profile DomainData::profile() {
         return std::unexpected(record.error());
       }
       if (!*record) {
-        return {};
+        return reader->truncated() ? fail("{} ends early", path_.string()) : Result<void>();
       }
       interpreter.add(**record);
     }
@@ -85,6 +86,11 @@ Profile DomainData::profile() {
     written_ = read;
   }
   return std::move(interpreter.profile());
+}
+
+void DomainData::discard() {
+  std::error_code ignored;
+  std::filesystem::remove(path_, ignored);
 }
 
 Result<void> DomainData::finish(const perf::Features& features, perf::Bytes more) {

@@ -33,6 +33,8 @@ class DomainData {
   // What the file holds, without names. After the last add(), and only for a domain that sent no
   // profile of its own: this takes time.
   Profile profile();
+  // The domain does not take part after all: takes the file away.
+  void discard();
   // The last call; `more` are records to be added at the end.
   Result<void> finish(const perf::Features& features, perf::Bytes more);
 
