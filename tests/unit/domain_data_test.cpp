@@ -133,6 +133,15 @@ TEST_F(DomainDataTest, AFullDiskIsToldAndWhatItDidNotTakeIsKnownExactly) {
   EXPECT_EQ(in_file, in_profile);
 }
 
+TEST_F(DomainDataTest, WhoTakesNoPartLeavesNoFile) {
+  const auto path = folder_ / "e.perf.data";
+  auto data = DomainData::create(path, layout_, false);
+  ASSERT_TRUE(data);
+  ASSERT_TRUE(data->add(sample()));
+  data->discard();
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
 TEST_F(DomainDataTest, AFileThatCannotBeReadAgainIsToldAndItsSamplesAreMissed) {
   const auto path = folder_ / "d.perf.data";
   auto data = DomainData::create(path, layout_, false);
