@@ -41,7 +41,7 @@ Result<int> agent(const std::vector<std::string>& wanted) {
         "agent is for guests");
   }
   for (;;) {
-    auto channel = listen_vchan([] { return false; });
+    auto channel = listen_vchan();
     if (!channel) {
       return std::unexpected(channel.error());
     }

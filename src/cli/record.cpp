@@ -2,6 +2,7 @@
 #include "cli/record.h"
 
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +21,7 @@
 
 #include "cli/exit_status.h"
 #include "hypervisor/event_codes.h"
+#include "model/text.h"
 #include "session/initiator.h"
 
 namespace xenoprof {
@@ -91,22 +93,21 @@ class Command {
   pid_t pid_ = -1;
 };
 
-std::string thousands(std::uint64_t number) {
-  std::string text = fmt::format("{}", number);
-  for (std::ptrdiff_t i = static_cast<std::ptrdiff_t>(text.size()) - 3; i > 0; i -= 3) {
-    text.insert(static_cast<std::size_t>(i), ",");
-  }
-  return text;
-}
-
 void show(const SessionProgress& progress) {
   std::string line = fmt::format("{:6.1f} s", progress.seconds);
   std::uint64_t lost = 0;
   for (const SessionProgress::Domain& domain : progress.domains) {
-    line += fmt::format("   {} {}", domain.name, thousands(domain.taken));
+    line += fmt::format("   {} {}", printable(domain.name), with_separators(domain.taken));
     lost += domain.lost;
   }
-  fmt::print(stderr, "\r{}   lost {}\x1b[K", line, thousands(lost));
+  line += fmt::format("   lost {}", with_separators(lost));
+  winsize size{};
+  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
+    // A line that wraps around is not the one that the next \r begins. The last column stays free:
+    // in it some terminals wrap already.
+    line.resize(byte_of(line, size.ws_col - 1u));
+  }
+  fmt::print(stderr, "\r{}\x1b[K", line);
   std::fflush(stderr);
 }
 
@@ -123,9 +124,9 @@ void summarise(const SessionResult& result, const std::filesystem::path& output)
     fmt::print(stderr, "xenoprof: {}\n", note);
   }
   fmt::print(stderr, "{:.1f} s, {} samples from {} domain{}, {} lost: `xenoprof report {}`\n",
-             result.record.seconds, thousands(taken), result.record.domains.size(),
-             result.record.domains.size() == 1 ? "" : "s", lost == 0 ? "none" : thousands(lost),
-             output.string());
+             result.record.seconds, with_separators(taken), result.record.domains.size(),
+             result.record.domains.size() == 1 ? "" : "s",
+             lost == 0 ? "none" : with_separators(lost), output.string());
 }
 
 Result<int> record(const RecordArguments& arguments) {

@@ -133,8 +133,6 @@ Result<XenoprofDevice::Info> XenoprofDevice::info() const {
   info.cpu_type[sizeof(info.cpu_type) - 1] = '\0';
   return Info{.num_counters = std::min<std::uint32_t>(info.num_counters, kMaxCounters),
               .initiator = info.initiator != 0,
-              .vcpus = info.vcpus,
-              .buffer_samples = info.buffer_samples,
               .cpu_type = info.cpu_type};
 }
 

@@ -46,8 +46,6 @@ class XenoprofDevice {
   struct Info {
     std::uint32_t num_counters = 0;
     bool initiator = false;
-    std::uint32_t vcpus = 0;
-    std::uint32_t buffer_samples = 0;  // room per vCPU
     std::string cpu_type;
   };
   enum class Armed { kYes, kNotListedYet, kBusy };

@@ -44,21 +44,17 @@ struct Features {
   std::vector<BuildId> build_ids;
 };
 
-// Those of this system and program.
-Features local_features();
-
 class DataWriter {
  public:
   static Result<DataWriter> create(const std::filesystem::path& path, const Layout& layout);
 
   // Whole records, one or many. They reach the file in blocks; a file that is never finished can
-  // be read up to the last flush().
+  // be read up to the last flush(). A block that cannot be written is dropped, and the file stays
+  // as it was before it.
   Result<void> write(Bytes records);
   Result<void> flush();
   // Writes what is left and the features; the last call.
   Result<void> finish(const Features& features);
-
-  std::uint64_t data_bytes() const { return data_bytes_ + buffer_.size(); }
 
  private:
   DataWriter(std::filesystem::path path, File file, const Layout& layout);
@@ -80,13 +76,9 @@ class DataReader {
   const Layout& layout() const { return layout_; }
   // The next record, nothing at the end. Its views live until the next call.
   Result<std::optional<Record>> next();
-  // The bytes of the record that next() gave.
-  Bytes bytes() const { return record_; }
 
   // At the end: the file stopped within a record, or before what its header promises.
   bool truncated() const { return truncated_; }
-  // Records of types that we do not know.
-  std::uint64_t unknown() const { return unknown_; }
 
  private:
   DataReader(std::filesystem::path path, File file, Layout layout, std::uint64_t offset,
@@ -101,9 +93,7 @@ class DataReader {
   std::uint64_t end_;
   std::vector<std::byte> buffer_;
   std::size_t position_ = 0;  // in buffer_
-  Bytes record_;
   bool truncated_;
-  std::uint64_t unknown_ = 0;
 };
 
 }  // namespace xenoprof::perf

@@ -263,9 +263,7 @@ Result<std::optional<Record>> DataReader::next() {
   if (!record) {
     return fail("{} is damaged at byte {}: {}", path_.string(), place, record.error().message);
   }
-  record_ = *bytes;
   position_ += bytes->size();
-  unknown_ += std::holds_alternative<OtherRecord>(record->body) ? 1 : 0;
   return std::move(*record);
 }
 

@@ -2,16 +2,13 @@
 #include <fcntl.h>
 #include <linux/perf_event.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <iterator>
 #include <map>
 #include <string_view>
@@ -173,23 +170,6 @@ Result<void> write_data_size(int descriptor, std::uint64_t size,
 
 }  // namespace
 
-Features local_features() {
-  Features features;
-  utsname name = {};
-  if (::uname(&name) == 0) {
-    features.hostname = name.nodename;
-    features.os_release = name.release;
-    features.architecture = name.machine;
-  }
-  const long cpus = ::sysconf(_SC_NPROCESSORS_ONLN);
-  features.cpus = cpus > 0 ? static_cast<std::uint32_t>(cpus) : 0;
-  std::ifstream command_line("/proc/self/cmdline", std::ios::binary);
-  for (std::string word; std::getline(command_line, word, '\0');) {
-    features.command_line.push_back(word);
-  }
-  return features;
-}
-
 DataWriter::DataWriter(std::filesystem::path path, File file, const Layout& layout)
     : path_(std::move(path)), file_(std::move(file)), layout_(layout) {}
 
@@ -233,12 +213,12 @@ Result<void> DataWriter::flush() {
   if (buffer_.empty()) {
     return {};
   }
+  const Buffer block = std::exchange(buffer_, {});
   // The size follows the data, so that what the header promises is always there.
-  if (auto done = write_at(file_.descriptor(), data_offset_ + data_bytes_, buffer_, path_); !done) {
+  if (auto done = write_at(file_.descriptor(), data_offset_ + data_bytes_, block, path_); !done) {
     return done;
   }
-  data_bytes_ += buffer_.size();
-  buffer_.clear();
+  data_bytes_ += block.size();
   return write_data_size(file_.descriptor(), data_bytes_, path_);
 }
 

@@ -10,8 +10,8 @@
 namespace xenoprof::perf {
 namespace {
 
-// Over all processes. Linux allows a process 65,530 mappings of any kind by default, and has few
-// executable ones.
+// Over all processes; more, which only hostile records ask for, are not kept. Linux allows a
+// process 65,530 mappings of any kind by default, and has few executable ones.
 constexpr std::size_t kMaxMappings = 1'000'000;
 
 // How many ended processes keep their mappings.
@@ -171,7 +171,6 @@ void Interpreter::map(Mappings& mappings, std::uint64_t start, const Mapping& ma
     return;
   }
   if (num_mappings_ >= kMaxMappings) {
-    ++refused_mappings_;
     return;
   }
   const std::size_t before = mappings.size();
@@ -222,7 +221,6 @@ void Interpreter::on(const MmapRecord& mmap) {
     mappings = std::make_shared<Mappings>();
   } else if (mappings.use_count() > 1) {
     if (num_mappings_ + mappings->size() > kMaxMappings) {
-      ++refused_mappings_;
       return;
     }
     num_mappings_ += mappings->size();
@@ -279,10 +277,6 @@ void Interpreter::on(const ExitRecord& exit) {
       clear(oldest);
     }
   }
-}
-
-void Interpreter::on(const LostRecord& lost) {
-  (lost.id == kSidebandId ? lost_sideband_ : lost_samples_) += lost.count;
 }
 
 }  // namespace xenoprof::perf

@@ -40,12 +40,6 @@ class Interpreter {
   Profile& profile() { return profile_; }
   const Profile& profile() const { return profile_; }
 
-  // Sums of the PERF_RECORD_LOST seen: of samples, and of mappings and names.
-  std::uint64_t lost_samples() const { return lost_samples_; }
-  std::uint64_t lost_sideband() const { return lost_sideband_; }
-  // Mappings not kept, because hostile records asked for more than any system has.
-  std::uint64_t refused_mappings() const { return refused_mappings_; }
-
  private:
   struct Mapping {
     std::uint64_t end = 0;
@@ -65,7 +59,6 @@ class Interpreter {
   void on(const CommRecord& comm);
   void on(const ForkRecord& fork);
   void on(const ExitRecord& exit);
-  void on(const LostRecord& lost);
 
   void map(Mappings& mappings, std::uint64_t start, const Mapping& mapping);
   void clear(std::int32_t pid);
@@ -92,9 +85,6 @@ class Interpreter {
   std::unordered_map<std::int32_t, StringId> names_;  // by tid
   std::size_t num_mappings_ = 0;
   SampleKey key_;
-  std::uint64_t lost_samples_ = 0;
-  std::uint64_t lost_sideband_ = 0;
-  std::uint64_t refused_mappings_ = 0;
 };
 
 }  // namespace xenoprof::perf

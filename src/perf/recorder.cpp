@@ -311,7 +311,6 @@ void Recorder::Impl::emit_sample(Bytes record, const Sink& sink) {
   chain_.clear();
   if (!take(rest, head) || (layout_.call_chains && !take(rest, length)) ||
       length > rest.size() / sizeof(std::uint64_t)) {
-    ++losses_.foreign;
     return;
   }
   for (std::uint64_t entry = 0; length > 0 && take(rest, entry); --length) {
@@ -321,7 +320,8 @@ void Recorder::Impl::emit_sample(Bytes record, const Sink& sink) {
   TracepointSample sample;
   if (!tracepoint_.decode(rest.first(std::min<std::size_t>(raw_size, rest.size())), sample) ||
       sample.event >= layout_.events.size()) {
-    ++losses_.foreign;
+    // Of no counter of the session, or from nobody's driver. Samples that the driver took and that
+    // are not handed on are missed by the session's account.
     return;
   }
   // The tracepoint of a passive domain's sample is emitted in whatever task dom0 runs.
@@ -368,10 +368,6 @@ Result<void> Recorder::wait(std::chrono::milliseconds limit) {
     }
   }
   return {};
-}
-
-std::span<const int> Recorder::descriptors() const {
-  return impl_->descriptors_;
 }
 
 void Recorder::drain(const Sink& sink) {

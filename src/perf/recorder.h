@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <span>
 #include <string>
 
 #include "model/result.h"
@@ -37,7 +36,6 @@ struct RecorderOptions {
 struct RecorderLosses {
   std::uint64_t samples = 0;   // the ring was full: larger rings or a larger count help
   std::uint64_t sideband = 0;  // mappings or names: samples of new processes may lack their image
-  std::uint64_t foreign = 0;   // samples of a counter that no event of the layout uses
 };
 
 class Recorder {
@@ -54,9 +52,6 @@ class Recorder {
 
   // Sleeps until a ring is half full or the time is over.
   Result<void> wait(std::chrono::milliseconds limit);
-  // For an event loop of one's own: readable when drain() is due. Drain every second or so all the
-  // same.
-  std::span<const int> descriptors() const;
 
   // Empties the rings and hands out what is old enough to be in order for sure: everything up to
   // the previous drain that is at least 0.1 s old.

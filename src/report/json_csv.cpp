@@ -2,15 +2,17 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "model/text.h"
 #include "report/formats.h"
 
 namespace xenoprof {
 namespace {
 
-// As RFC 4180 has it.
-std::string csv_field(std::string_view field) {
-  if (field.find_first_of(",\"\r\n") == std::string_view::npos) {
-    return std::string(field);
+// As RFC 4180 has it. Such files are shown in terminals, too: names must not move the cursor.
+std::string csv_field(std::string_view name) {
+  const std::string field = printable(name);
+  if (field.find_first_of(",\"") == std::string::npos) {
+    return field;
   }
   std::string out = "\"";
   for (const char c : field) {

@@ -5,9 +5,9 @@
 #include <limits>
 #include <set>
 
+#include "model/text.h"
 #include "report/formats.h"
 #include "report/rows.h"
-#include "report/text_cells.h"
 
 namespace xenoprof {
 namespace {

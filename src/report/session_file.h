@@ -22,7 +22,7 @@ struct EventTotals {
   std::uint64_t count = 0;  // one sample each `count` events
   std::uint64_t taken = 0;
   std::uint64_t delivered = 0;
-  // By cause: hypervisor-buffer, driver, perf-buffer, agent.
+  // By cause: hypervisor-buffer, driver, perf-buffer, agent, disk.
   std::map<std::string, std::uint64_t> lost;
   // The hypervisor counts what it drops by buffer, not by counter. With several counters those
   // losses, and with them `taken`, are divided in proportion; the domain's sums stay exact.

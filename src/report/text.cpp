@@ -359,7 +359,7 @@ std::string TextReport::losses() const {
     for (const auto& [cause, samples] : causes) {
       if (samples != 0) {
         lost_text += fmt::format(" {} {}", printable(cause), with_separators(samples));
-        buffers |= cause != "agent";
+        buffers |= cause != "agent" && cause != "disk";
       }
     }
   }

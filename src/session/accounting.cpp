@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <numeric>
-#include <vector>
 
 namespace xenoprof {
 namespace {
@@ -35,7 +34,7 @@ std::uint64_t above(std::uint64_t value, std::uint64_t floor) {
 }  // namespace
 
 DomainTotals account(std::span<const Event> events, std::span<const VcpuTotals> totals,
-                     std::span<const std::uint64_t> delivered, bool final) {
+                     const Received& received, bool final) {
   std::uint64_t stored = 0;
   std::uint64_t dropped = 0;
   std::vector<std::uint64_t> emitted(events.size());
@@ -48,8 +47,8 @@ DomainTotals account(std::span<const Event> events, std::span<const VcpuTotals> 
   }
   if (!final) {
     // Samples may have arrived after the last totals did.
-    for (std::size_t i = 0; i < events.size() && i < delivered.size(); ++i) {
-      emitted[i] = std::max(emitted[i], delivered[i]);
+    for (std::size_t i = 0; i < events.size(); ++i) {
+      emitted[i] = std::max(emitted[i], received.arrived[i]);
     }
   }
   const auto emitted_sum = std::accumulate(emitted.begin(), emitted.end(), std::uint64_t{0});
@@ -70,7 +69,7 @@ DomainTotals account(std::span<const Event> events, std::span<const VcpuTotals> 
     EventTotals& one = result.events.emplace_back();
     one.name = events[i].name;
     one.count = events[i].count;
-    one.delivered = i < delivered.size() ? delivered[i] : 0;
+    one.delivered = received.delivered[i];
     one.estimated = events.size() > 1 && dropped + unread != 0;
     const auto lose = [&](const char* cause, std::uint64_t samples) {
       if (samples != 0) {
@@ -79,7 +78,8 @@ DomainTotals account(std::span<const Event> events, std::span<const VcpuTotals> 
     };
     lose(kLostInHypervisor, dropped_by_event[i]);
     lose(final ? kLostInDriver : kLostWithAgent, unread_by_event[i]);
-    lose(final ? kLostInPerf : kLostWithAgent, above(emitted[i], one.delivered));
+    lose(final ? kLostInPerf : kLostWithAgent, above(emitted[i], received.arrived[i]));
+    lose(kLostOnDisk, above(received.arrived[i], one.delivered));
     one.taken = one.delivered;
     for (const auto& [cause, samples] : one.lost) {
       one.taken += samples;

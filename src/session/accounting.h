@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "hypervisor/xenoprof_device.h"
 #include "model/event.h"
@@ -18,12 +19,19 @@ inline constexpr char kLostInHypervisor[] = "hypervisor-buffer";
 inline constexpr char kLostInDriver[] = "driver";
 // The domain's perf ring was full: the agent did not fetch its samples in time.
 inline constexpr char kLostInPerf[] = "perf-buffer";
+// It reached dom0 and could not be written there, or not be read again.
+inline constexpr char kLostOnDisk[] = "disk";
 // The agent ended before it had handed everything on.
 inline constexpr char kLostWithAgent[] = "agent";
 
-// `delivered`: samples in the profile, by event. `final`: the totals were read after the end. Who
-// the domain is remains to be filled in.
+// Samples of each event: that reached dom0, and that are in the profile.
+struct Received {
+  std::vector<std::uint64_t> arrived;
+  std::vector<std::uint64_t> delivered;
+};
+
+// `final`: the totals were read after the end. Who the domain is remains to be filled in.
 DomainTotals account(std::span<const Event> events, std::span<const VcpuTotals> totals,
-                     std::span<const std::uint64_t> delivered, bool final);
+                     const Received& received, bool final);
 
 }  // namespace xenoprof

@@ -250,9 +250,7 @@ Result<void> introduce(Connection& initiator, const XenoprofDevice& device,
   auto& introduction = *message.mutable_introduction();
   introduction.set_version(kProtocolVersion);
   introduction.set_kernel(system.release);
-  introduction.set_vcpus(info->vcpus);
   introduction.set_initiator(info->initiator);
-  introduction.set_buffer_samples(info->buffer_samples);
   to_wire(wishes, *introduction.mutable_wishes());
   return initiator.send(message, kSendLimit);
 }

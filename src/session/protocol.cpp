@@ -21,12 +21,12 @@ void to_wire(const std::vector<Event>& events, WireEvents& out) {
   }
 }
 
-std::vector<VcpuTotals> totals_from_wire(const wire::FromParticipant::Totals& totals) {
+Result<std::vector<VcpuTotals>> totals_from_wire(const wire::FromParticipant::Totals& totals) {
+  if (totals.vcpus_size() > XENOPROF_MAX_VCPUS) {
+    return fail("its agent tells of {} vCPUs, more than any domain has", totals.vcpus_size());
+  }
   std::vector<VcpuTotals> result;
   for (const wire::VcpuTotals& vcpu : totals.vcpus()) {
-    if (result.size() == XENOPROF_MAX_VCPUS) {
-      break;  // no domain has more
-    }
     VcpuTotals& one = result.emplace_back();
     one = {.vcpu = vcpu.vcpu(),
            .hypervisor = vcpu.hypervisor(),

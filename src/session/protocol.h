@@ -7,6 +7,7 @@
 
 #include "hypervisor/xenoprof_device.h"
 #include "model/event.h"
+#include "model/result.h"
 #include "session/wire.pb.h"
 
 namespace xenoprof {
@@ -18,7 +19,8 @@ using WireEvents = google::protobuf::RepeatedPtrField<wire::Event>;
 std::vector<Event> events_from_wire(const WireEvents& events);
 void to_wire(const std::vector<Event>& events, WireEvents& out);
 
-std::vector<VcpuTotals> totals_from_wire(const wire::FromParticipant::Totals& totals);
+// Fails when they are more than any domain has.
+Result<std::vector<VcpuTotals>> totals_from_wire(const wire::FromParticipant::Totals& totals);
 void to_wire(const std::vector<VcpuTotals>& totals, wire::FromParticipant::Totals& out);
 
 }  // namespace xenoprof

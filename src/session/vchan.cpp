@@ -63,7 +63,7 @@ class VchanChannel final : public Channel {
 
 }  // namespace
 
-Result<std::unique_ptr<Channel>> listen_vchan(const std::function<bool()>& cancelled) {
+Result<std::unique_ptr<Channel>> listen_vchan() {
   Vchan vchan(
       libxenvchan_server_init(nullptr, 0, kAgentPath, kInitiatorToAgent, kAgentToInitiator));
   if (!vchan) {
@@ -73,13 +73,10 @@ Result<std::unique_ptr<Channel>> listen_vchan(const std::function<bool()>& cance
         std::strerror(errno), kAgentPath);
   }
   vchan->blocking = 0;
-  // 2: nobody has dialled yet.
+  // 2: nobody has dialled yet. Who dials says so on the event channel.
   while (libxenvchan_is_open(vchan.get()) == 2) {
-    if (cancelled()) {
-      return nullptr;
-    }
     pollfd wanted{.fd = libxenvchan_fd_for_select(vchan.get()), .events = POLLIN, .revents = 0};
-    if (::poll(&wanted, 1, 500) > 0) {
+    if (::poll(&wanted, 1, -1) > 0) {
       libxenvchan_wait(vchan.get());
     }
   }

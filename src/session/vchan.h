@@ -4,16 +4,14 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 
 #include "session/channel.h"
 
 namespace xenoprof {
 
-// In a guest: offers a channel to dom0 and waits until it is dialled. Null once `cancelled` says
-// so, which is asked several times a second.
-Result<std::unique_ptr<Channel>> listen_vchan(const std::function<bool()>& cancelled);
+// In a guest: offers a channel to dom0 and waits until it is dialled.
+Result<std::unique_ptr<Channel>> listen_vchan();
 
 // In dom0: dials the agent of a domain.
 Result<std::unique_ptr<Channel>> dial_vchan(std::uint16_t domain);

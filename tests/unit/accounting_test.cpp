@@ -31,9 +31,14 @@ std::uint64_t taken(std::span<const VcpuTotals> totals) {
   return sum;
 }
 
+// All that arrived is in the profile.
+Received whole(const std::vector<std::uint64_t>& samples) {
+  return {.arrived = samples, .delivered = samples};
+}
+
 TEST(Account, WithoutLossTakenIsDelivered) {
   const VcpuTotals vcpu{.hypervisor = 10, .kernel = 20, .user = 30, .emitted = {60}};
-  const auto result = account(kOne, std::array{vcpu}, std::array{std::uint64_t{60}}, true);
+  const auto result = account(kOne, std::array{vcpu}, whole({60}), true);
   EXPECT_EQ(taken(result), 60u);
   EXPECT_EQ(result.events[0].delivered, 60u);
   EXPECT_TRUE(result.events[0].lost.empty());
@@ -44,7 +49,7 @@ TEST(Account, EveryLossHasItsCause) {
   const std::array totals{
       VcpuTotals{.hypervisor = 10, .kernel = 20, .user = 30, .lost = 7, .emitted = {55}},
       VcpuTotals{.vcpu = 1, .user = 40, .lost = 1, .emitted = {40}}};
-  const auto result = account(kOne, totals, std::array{std::uint64_t{92}}, true);
+  const auto result = account(kOne, totals, whole({92}), true);
   EXPECT_EQ(taken(result), taken(totals));
   EXPECT_EQ(result.counted, taken(totals));
   EXPECT_EQ(result.events[0].lost,
@@ -55,7 +60,7 @@ TEST(Account, EveryLossHasItsCause) {
 TEST(Account, DividedLossesSumUpExactlyAndAreMarked) {
   for (std::uint64_t lost : {1, 2, 7, 100, 101}) {
     const VcpuTotals vcpu{.kernel = 500, .lost = lost, .emitted = {333, 167}};
-    auto result = account(kTwo, std::array{vcpu}, vcpu.emitted, true);
+    auto result = account(kTwo, std::array{vcpu}, whole({333, 167}), true);
     EXPECT_EQ(taken(result), vcpu.taken());
     EXPECT_EQ(result.events[0].lost[kLostInHypervisor] + result.events[1].lost[kLostInHypervisor],
               lost);
@@ -65,18 +70,36 @@ TEST(Account, DividedLossesSumUpExactlyAndAreMarked) {
 
 TEST(Account, LossWithoutAnySampleIsStillCounted) {
   const VcpuTotals vcpu{.lost = 9};
-  const auto result = account(kTwo, std::array{vcpu}, std::array{std::uint64_t{0}}, true);
+  const auto result = account(kTwo, std::array{vcpu}, whole({0, 0}), true);
   EXPECT_EQ(taken(result), 9u);
 }
 
 TEST(Account, WithoutTheLastWordTheRestIsLostWithTheAgent) {
   const VcpuTotals vcpu{.user = 50, .lost = 2, .emitted = {45}};
-  const auto result = account(kOne, std::array{vcpu}, std::array{std::uint64_t{40}}, false);
+  const auto result = account(kOne, std::array{vcpu}, whole({40}), false);
   EXPECT_FALSE(result.whole);
   EXPECT_EQ(taken(result), 52u);
   EXPECT_EQ(result.events[0].lost, (Losses{{kLostInHypervisor, 2}, {kLostWithAgent, 10}}));
   // Records can be ahead of the last totals that were reported.
-  EXPECT_EQ(taken(account(kOne, std::array{vcpu}, std::array{std::uint64_t{48}}, false)), 52u);
+  EXPECT_EQ(taken(account(kOne, std::array{vcpu}, whole({48}), false)), 52u);
+}
+
+TEST(Account, WhatTheDiskDidNotTakeIsLostThere) {
+  const VcpuTotals vcpu{.user = 50, .lost = 2, .emitted = {45}};
+  const Received received{.arrived = {40}, .delivered = {30}};
+  const auto passive = account(kOne, std::array{vcpu}, received, true);
+  EXPECT_EQ(taken(passive), 52u);
+  EXPECT_EQ(passive.events[0].delivered, 30u);
+  EXPECT_EQ(
+      passive.events[0].lost,
+      (Losses{{kLostInHypervisor, 2}, {kLostInDriver, 5}, {kLostInPerf, 5}, {kLostOnDisk, 10}}));
+  const auto without_agent = account(kOne, std::array{vcpu}, received, false);
+  EXPECT_EQ(taken(without_agent), 52u);
+  EXPECT_EQ(without_agent.events[0].lost,
+            (Losses{{kLostInHypervisor, 2}, {kLostWithAgent, 10}, {kLostOnDisk, 10}}));
+  // Also what came after the last totals.
+  EXPECT_EQ(taken(account(kOne, std::array{vcpu}, {.arrived = {60}, .delivered = {30}}, false)),
+            62u);
 }
 
 }  // namespace

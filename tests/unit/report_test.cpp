@@ -162,6 +162,14 @@ TEST(CsvReport, QuotesAsRfc4180Says) {
             "guest2,crunch,/opt/crunch,\"operator<<(A, \"\"B\"\")\",user,3\n");
 }
 
+TEST(CsvReport, LetsNoNameMoveTheCursor) {
+  Profile profile({{"cycles\x1b", 10}});
+  add(profile, {"d\x1b[2J", "p\n,", "/i\x9b", "s\xc2\x9b"}, 1);
+  EXPECT_EQ(drawn(profile, {.format = Format::kCsv}),
+            "domain,process,image,symbol,mode,cycles?\n"
+            "d?[2J,\"p?,\",/i?,s??,user,1\n");
+}
+
 TEST(Report, OrderDependsOnTheSamplesAlone) {
   Profile one({{"cycles", 10}});
   Profile other({{"cycles", 10}});
@@ -319,7 +327,15 @@ TEST(TextCells, TemplateArgumentsGoFirst) {
   EXPECT_EQ(shortened("a<b<c", 4), "a\u2026<c");
 }
 
-TEST(TextCells, NumbersHaveSeparators) {
+TEST(Text, IsCountedAndCutInCharacters) {
+  EXPECT_EQ(width_of("\u00e4b\u2026"), 3u);
+  EXPECT_EQ(byte_of("\u00e4b\u2026", 0), 0u);
+  EXPECT_EQ(byte_of("\u00e4b\u2026", 2), 3u);
+  EXPECT_EQ(byte_of("\u00e4b\u2026", 3), 6u);
+  EXPECT_EQ(byte_of("\u00e4b\u2026", 99), 6u);
+}
+
+TEST(Text, NumbersHaveSeparators) {
   EXPECT_EQ(with_separators(0), "0");
   EXPECT_EQ(with_separators(999), "999");
   EXPECT_EQ(with_separators(1234567), "1,234,567");

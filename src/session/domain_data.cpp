@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "session/peer.h"
+#include "session/domain_data.h"
 
+#include <system_error>
 #include <utility>
+#include <variant>
 
 namespace xenoprof {
 
 DomainData::DomainData(std::filesystem::path path, perf::DataWriter writer,
                        const perf::Layout& layout, bool passive)
     : path_(std::move(path)),
+      layout_(layout),
+      passive_(passive),
       writer_(std::move(writer)),
       parser_(layout),
-      interpreter_(layout,
-                   passive ? perf::Interpreter::Kind::kPassive : perf::Interpreter::Kind::kOwn) {}
+      arrived_(layout.events.size()) {}
 
 Result<DomainData> DomainData::create(const std::filesystem::path& path, const perf::Layout& layout,
                                       bool passive) {
@@ -30,6 +33,7 @@ Result<DomainData> DomainData::create(const std::filesystem::path& path, const p
 
 Result<void> DomainData::add(std::string_view records) {
   const perf::Bytes bytes = std::as_bytes(std::span(records));
+  std::vector<std::uint64_t> samples(arrived_.size());
   for (perf::Bytes rest = bytes; !rest.empty();) {
     const auto record = perf::first_record(rest);
     if (!record) {
@@ -39,13 +43,54 @@ Result<void> DomainData::add(std::string_view records) {
     if (!parsed) {
       return fail("its agent sent a broken record: {}", parsed.error().message);
     }
-    interpreter_.add(*parsed);
+    if (const auto* sample = std::get_if<perf::SampleRecord>(&parsed->body)) {
+      ++samples[sample->event];
+    } else if (const auto* other = std::get_if<perf::OtherRecord>(&parsed->body)) {
+      // perf would take the file at its word.
+      return fail("its agent sent a record of type {}, which none has to send", other->type);
+    }
     rest = rest.subspan(record->size());
+  }
+  for (std::size_t event = 0; event < samples.size(); ++event) {
+    arrived_[event] += samples[event];
   }
   if (written_) {
     written_ = writer_.write(bytes);
   }
   return {};
+}
+
+Profile DomainData::profile() {
+  if (written_) {
+    written_ = writer_.flush();
+  }
+  perf::Interpreter interpreter(
+      layout_, passive_ ? perf::Interpreter::Kind::kPassive : perf::Interpreter::Kind::kOwn);
+  const auto read = [&]() -> Result<void> {
+    auto reader = perf::DataReader::open(path_);
+    if (!reader) {
+      return std::unexpected(reader.error());
+    }
+    for (;;) {
+      const auto record = reader->next();
+      if (!record) {
+        return std::unexpected(record.error());
+      }
+      if (!*record) {
+        return reader->truncated() ? fail("{} ends early", path_.string()) : Result<void>();
+      }
+      interpreter.add(**record);
+    }
+  }();
+  if (!read && written_) {
+    written_ = read;
+  }
+  return std::move(interpreter.profile());
+}
+
+void DomainData::discard() {
+  std::error_code ignored;
+  std::filesystem::remove(path_, ignored);
 }
 
 Result<void> DomainData::finish(const perf::Features& features, perf::Bytes more) {

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The samples of one domain on their way into its perf.data and, if need be, out of it again.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string_view>
+#include <vector>
+
+#include "model/profile.h"
+#include "model/result.h"
+#include "perf/data_file.h"
+#include "perf/interpret.h"
+#include "perf/records.h"
+
+namespace xenoprof {
+
+class DomainData {
+ public:
+  // `passive`: the domain's samples come without its mappings, from outside.
+  static Result<DomainData> create(const std::filesystem::path& path, const perf::Layout& layout,
+                                   bool passive);
+
+  // Records as they came from a participant: checked, counted and written, no more, because every
+  // cycle of this is one of the profiled dom0. The error is the participant's: what it sent is no
+  // record that a participant has to send.
+  Result<void> add(std::string_view records);
+  // The file as it is now: an error means that not everything could be written, or read again.
+  Result<void> written() const { return written_; }
+  // Samples that came, by event, whether or not they could be written.
+  const std::vector<std::uint64_t>& arrived() const { return arrived_; }
+
+  // What the file holds, without names. After the last add(), and only for a domain that sent no
+  // profile of its own: this takes time.
+  Profile profile();
+  // The domain does not take part after all: takes the file away.
+  void discard();
+  // The last call; `more` are records to be added at the end.
+  Result<void> finish(const perf::Features& features, perf::Bytes more);
+
+ private:
+  DomainData(std::filesystem::path path, perf::DataWriter writer, const perf::Layout& layout,
+             bool passive);
+
+  std::filesystem::path path_;
+  perf::Layout layout_;
+  bool passive_;
+  perf::DataWriter writer_;
+  perf::RecordParser parser_;
+  std::vector<std::uint64_t> arrived_;
+  Result<void> written_;
+};
+
+}  // namespace xenoprof
