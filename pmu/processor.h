@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One vCPU's caches, TLBs and branch predictor: what an access finds in them and what it costs. No
+// QEMU here. Used by the vCPU's own thread alone, but for a shared second-level cache.
+#pragma once
+
+#include <atomic>
+#include <bit>
+#include <cstdint>
+#include <vector>
+
+#include "address_space.h"
+#include "branch_predictor.h"
+#include "cache.h"
+#include "counters.h"
+#include "geometry.h"
+#include "tlb.h"
+
+namespace xenoprof::pmu {
+
+// Parts of the model, a bit each: only those that the counted sources need are kept up.
+using Parts = unsigned;
+constexpr Parts kFetchPart = 1;      // instruction TLB and cache
+constexpr Parts kDataPart = 2;       // data TLB and cache
+constexpr Parts kL2Part = 4;         // wants both of the above
+constexpr Parts kPredictorPart = 8;  // branches
+constexpr Parts kCyclesPart = 16;    // penalties of the others
+constexpr unsigned kPartBits = 5;
+Parts parts_for(SourceSet sources);
+
+// The second-level cache. Taken with a lock per set where vCPUs share it; they rarely meet.
+class SecondLevel {
+ public:
+  explicit SecondLevel(const Geometry& geometry)
+      : cache_(geometry.l2, geometry.line_bytes),
+        locks_(geometry.l2_shared ? cache_.sets() : 0),
+        mask_(cache_.sets() - 1) {}
+
+  bool access(uint64_t line) {
+    if (locks_.empty()) {
+      return cache_.access(line, line);
+    }
+    std::atomic_flag& lock = locks_[line & mask_];
+    while (lock.test_and_set(std::memory_order_acquire)) {
+    }
+    const bool found = cache_.access(line, line);
+    lock.clear(std::memory_order_release);
+    return found;
+  }
+
+ private:
+  Cache cache_;
+  std::vector<std::atomic_flag> locks_;
+  uint64_t mask_;
+};
+
+class Processor {
+ public:
+  // What happens is reported here.
+  class Listener {
+   public:
+    virtual void happened(Source source, Mode mode, uint64_t times) = 0;
+
+   protected:
+    ~Listener() = default;
+  };
+
+  // The machine around the processor.
+  class Machine : public PhysicalMemory {
+   public:
+    virtual AddressSpace address_space() = 0;
+    virtual bool is_device(uint64_t physical_address) = 0;
+
+   protected:
+    ~Machine() = default;
+  };
+
+  Processor(const Geometry& geometry, SecondLevel& second_level, Machine& machine,
+            Listener& listener);
+  Processor(const Processor&) = delete;
+
+  // Parts that were off begin empty.
+  Parts parts() const { return parts_; }
+  void set_parts(Parts parts);
+
+  // An access within the line of the last one changes nothing.
+  bool is_same_line(uint64_t address) const { return address >> line_shift_ == last_data_line_; }
+  void access(uint64_t address, Mode mode);
+  uint64_t line_bytes() const { return uint64_t{1} << line_shift_; }
+
+  // Code is fetched line by line, from `address` on.
+  void fetch(uint64_t address, uint64_t bytes, Mode mode);
+
+  void branch(InstructionKind kind, uint64_t address, uint64_t next, uint64_t target, Mode mode);
+
+  // The machine's address space has changed, by something else than the flushes below: it is looked
+  // up again.
+  void forget_address_space();
+  bool in_guest() const { return space_.asid != 0; }
+  void flush_non_global();
+  void flush();             // of the current ASID
+  void flush_everything();  // of every ASID
+  void flush_page(uint64_t address);
+
+  // Walks that a flush made necessary: the translation had been there.
+  struct Flushed {
+    uint64_t fetch_walks;
+    uint64_t data_walks;
+  };
+  const Flushed& flushed() const { return flushed_; }
+
+ private:
+  struct Side {
+    Tlb tlb;
+    Cache cache;
+    Source second_tlb_hits;  // the first of one for each page size, or the only one
+    bool second_tlb_hits_by_size;
+    Source walks;  // the first of one for each page size
+    Source misses;
+    Source l2_requests;
+    Source l2_misses;
+    uint64_t Flushed::*flushed;
+  };
+
+  void look_up(Side& side, uint64_t address, Mode mode);
+  const Tlb::Entry* translate(Side& side, uint64_t address, Mode mode);
+  const Tlb::Entry* translate_slowly(Side& side, uint64_t address, Mode mode);
+  void request(uint64_t physical_address, Source requests, Source misses, Mode mode);
+  void wait(uint32_t cycles, Mode mode) {
+    if (parts_ & kCyclesPart) {
+      listener_.happened(kCycles, mode, cycles);
+    }
+  }
+
+  const Penalties penalties_;
+  const unsigned line_shift_;
+  Parts parts_ = 0;
+  uint64_t last_data_line_ = ~uint64_t{0};
+  AddressSpace space_;
+  Generations generations_;
+  Side data_;
+  Side code_;
+  BranchPredictor predictor_;
+  const Geometry geometry_;
+  SecondLevel& second_level_;
+  Machine& machine_;
+  Listener& listener_;
+  Flushed flushed_{};
+};
+
+}  // namespace xenoprof::pmu
