@@ -77,9 +77,11 @@ void Processor::access(uint64_t address, Mode mode) {
 }
 
 void Processor::fetch(uint64_t address, uint64_t bytes, Mode mode) {
-  const uint64_t line = uint64_t{1} << line_shift_;
-  for (uint64_t at = address & ~(line - 1); at < address + bytes; at += line) {
-    look_up(code_, at, mode);
+  // Counted, not compared: code may end where the address space does.
+  const uint64_t line = line_bytes();
+  const uint64_t lines = ((address & (line - 1)) + bytes + line - 1) >> line_shift_;
+  for (uint64_t i = 0; i < lines; ++i) {
+    look_up(code_, (address & ~(line - 1)) + i * line, mode);
   }
 }
 
