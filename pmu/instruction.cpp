@@ -5,6 +5,11 @@ namespace xenoprof::pmu {
 namespace {
 
 bool is_prefix(uint8_t byte) {
+  // REX, which counts for nothing unless it is the last. Outside 64-bit code these are whole
+  // one-byte instructions, with nothing after them.
+  if ((byte & 0xf0) == 0x40) {
+    return true;
+  }
   switch (byte) {
     case 0x26:
     case 0x2e:
@@ -50,10 +55,6 @@ InstructionKind classify(std::span<const uint8_t> code) {
   while (!code.empty() && is_prefix(code.front())) {
     code = code.subspan(1);
   }
-  // REX. Outside 64-bit code these are whole one-byte instructions, with nothing after them.
-  if (!code.empty() && (code.front() & 0xf0) == 0x40) {
-    code = code.subspan(1);
-  }
   if (code.empty()) {
     return InstructionKind::kOther;
   }
@@ -85,6 +86,7 @@ InstructionKind classify(std::span<const uint8_t> code) {
     case 0xce:  // into
     case 0xcf:  // iret
     case 0xea:  // jmp far
+    case 0xf1:  // int1
       return InstructionKind::kFar;
     case 0xff:
       switch (code.size() < 2 ? 0 : code[1] >> 3 & 7) {
