@@ -216,7 +216,8 @@ std::expected<void, std::string> check(const Geometry& geometry) {
   if (!power(geometry.branch_counters) || !power(geometry.branch_targets) ||
       geometry.branch_counters > 1 << 24 || geometry.branch_targets > 1 << 24 ||
       geometry.return_stack > 1 << 16) {
-    return std::unexpected("branch_counters and branch_targets are powers of two up to 16M");
+    return std::unexpected(
+        "branch_counters and branch_targets are powers of two up to 16M, return_stack at most 64K");
   }
   return {};
 }
