@@ -65,6 +65,9 @@ void Processor::set_parts(Parts parts) {
     code_.tlb.clear();
     code_.cache.clear();
   }
+  if (begun & kL2Part) {
+    second_level_.clear_own();
+  }
   if (begun & kPredictorPart) {
     predictor_ = BranchPredictor(geometry_);
   }

@@ -47,9 +47,16 @@ class SecondLevel {
     return found;
   }
 
+  // A shared one keeps what the other vCPUs may still be using.
+  void clear_own() {
+    if (locks_.empty()) {
+      cache_.clear();
+    }
+  }
+
  private:
   Cache cache_;
-  std::vector<std::atomic_flag> locks_;
+  std::vector<std::atomic_flag> locks_;  // none where it is one vCPU's own
   uint64_t mask_;
 };
 
@@ -78,7 +85,7 @@ class Processor {
             Listener& listener);
   Processor(const Processor&) = delete;
 
-  // Parts that were off begin empty.
+  // Parts that were off begin empty, but for a shared second-level cache.
   Parts parts() const { return parts_; }
   void set_parts(Parts parts);
 
