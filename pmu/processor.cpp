@@ -97,6 +97,9 @@ void Processor::branch(InstructionKind kind, uint64_t address, uint64_t next, ui
 }
 
 void Processor::look_up(Side& side, uint64_t address, Mode mode) {
+  if (!space_.paging()) {
+    notice_change();  // with paging, a miss will
+  }
   uint64_t physical = address;
   if (space_.paging()) {
     const Tlb::Entry* entry = translate(side, address, mode);
@@ -117,13 +120,9 @@ inline const Tlb::Entry* Processor::translate(Side& side, uint64_t address, Mode
 }
 
 const Tlb::Entry* Processor::translate_slowly(Side& side, uint64_t address, Mode mode) {
-  // A change that came without a flush: a reset, a restored machine, system management mode.
-  if (const AddressSpace now = machine_.address_space(); now != space_) {
-    space_ = now;
-    flush();
-    if (!space_.paging()) {
-      return nullptr;
-    }
+  notice_change();
+  if (!space_.paging()) {
+    return nullptr;
   }
   if (const Tlb::Entry* entry = side.tlb.find_second(address, space_.asid)) {
     const unsigned by_size = side.second_tlb_hits_by_size ? entry->size : 0;
@@ -159,6 +158,13 @@ void Processor::request(uint64_t physical_address, Source requests, Source misse
   } else {
     listener_.happened(misses, mode, 1);
     wait(penalties_.memory, mode);
+  }
+}
+
+void Processor::notice_change() {
+  if (const AddressSpace now = machine_.address_space(); now != space_) {
+    space_ = now;
+    flush();
   }
 }
 

@@ -128,6 +128,8 @@ class Processor {
     uint64_t Flushed::*flushed;
   };
 
+  // A change that came without a flush: a reset, a restored machine, system management mode.
+  void notice_change();
   void look_up(Side& side, uint64_t address, Mode mode);
   const Tlb::Entry* translate(Side& side, uint64_t address, Mode mode);
   const Tlb::Entry* translate_slowly(Side& side, uint64_t address, Mode mode);
