@@ -107,6 +107,8 @@ void Processor::look_up(Side& side, uint64_t address, Mode mode) {
       return;  // a device's registers are not cached
     }
     physical = entry->frame + (address & ((uint64_t{1} << (12 + 9 * entry->size)) - 1));
+  } else if (machine_.is_device(address)) {
+    return;
   }
   if (!side.cache.access(address >> line_shift_, physical >> line_shift_)) {
     listener_.happened(side.misses, mode, 1);
@@ -134,7 +136,9 @@ const Tlb::Entry* Processor::translate_slowly(Side& side, uint64_t address, Mode
   if (!found) {
     return nullptr;  // the tables have changed since the access
   }
-  const bool memory = !machine_.is_device(found->page.frame);
+  // Where it is accessed, as a page may be held in pieces.
+  const uint64_t inside = address & ((uint64_t{1} << (12 + 9 * found->page.size)) - 1);
+  const bool memory = !machine_.is_device(found->page.frame + inside);
   const auto [entry, flushed] = side.tlb.fill(address, space_.asid, found->page, memory);
   listener_.happened(static_cast<Source>(side.walks + unsigned{entry->size}), mode, 1);
   flushed_.*side.flushed += flushed;
