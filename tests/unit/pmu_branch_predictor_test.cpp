@@ -121,6 +121,17 @@ TEST(BranchPredictor, ReturnsAreRightAsDeepAsTheStack) {
   }
 }
 
+TEST(BranchPredictor, WhatTheStackForgotIsWrongThoughItWouldBeTheSameAddress) {
+  Predictor predictor;
+  for (unsigned i = 0; i < 30; ++i) {  // recursion
+    predictor.branch(InstructionKind::kCall, 0x1000, 0x1000);
+  }
+  for (unsigned i = 0; i < 30; ++i) {
+    predictor.branch(InstructionKind::kReturn, 0x1008, 0x1002);
+  }
+  EXPECT_EQ(predictor.take_mispredicts(), 6u);
+}
+
 TEST(BranchPredictor, AStackMayHaveOneEntryOrNone) {
   Geometry small = geometry();
   small.return_stack = 1;

@@ -505,6 +505,28 @@ TEST_F(Pieces, EachPieceIsMemoryOrADevice) {
   EXPECT_EQ(take(kDataMisses), 0u);
 }
 
+class LargeCode : public ProcessorTest {
+ protected:
+  LargeCode() : ProcessorTest(with_second_level()) {}
+  static Geometry with_second_level() {
+    Geometry wanted = geometry();
+    wanted.itlb.second[k2M] = {64, 4};
+    return wanted;
+  }
+};
+
+TEST_F(LargeCode, SecondLevelHitsOfCodeAreOneKindWhateverThePage) {
+  map(kData, 17, k2M);  // one more than the first level has
+  const auto round = [&] {
+    for (uint64_t i = 0; i < 17; ++i) {
+      processor.fetch(kData + (i << 21) + i * kLine, 1, kUser);
+    }
+    return take();
+  };
+  EXPECT_EQ((round()[{of_size(kItlbWalks, k2M), kUser}]), 17u);
+  EXPECT_EQ(round(), (Happened{{{kItlbSecondHits, kUser}, 17}, {{kCycles, kUser}, 17'000'000}}));
+}
+
 Geometry with_shared_l2() {
   Geometry wanted = geometry();
   wanted.l2_shared = true;

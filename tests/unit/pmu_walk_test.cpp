@@ -79,6 +79,15 @@ TEST(Walk, AnEntryThatIsNotPresentEndsItAtAnyLevel) {
   }
 }
 
+TEST(Walk, AnEntryOfTheTopLevelIsNeverAPage) {
+  PageTables tables;
+  const uint64_t root = tables.new_table();
+  const uint64_t leaf = tables.map(root, kKernelAddress, 0x5000);
+  const uint64_t top = PageTables::entry(root, kKernelAddress, 3);
+  tables.write(top, tables.read(top) | PageTables::kLarge);
+  expect_walk(walk(long_mode(root), kKernelAddress, tables), 0x5000, k4K, leaf);
+}
+
 TEST(Walk, PagesAreGlobalIfTheirEntryAndCr4SaySo) {
   for (const PageSize size : {k4K, k2M, k1G}) {
     PageTables tables;
