@@ -29,6 +29,7 @@ struct UpOptions {
   unsigned memory_mib = 0;       // of each guest, or of the `linux` domain; 0: the kind's own
   unsigned dom0_memory_mib = 0;  // 0: as much as its images ask for
   unsigned cpus = 0;             // of the machine; 0: as the domains need
+  std::string pmu;               // arguments of the PMU plugin, comma-separated
   Refresh refresh = Refresh::kWhenMissing;  // of the Debian packages
 };
 

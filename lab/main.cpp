@@ -216,6 +216,8 @@ int run(int argc, char** argv) {
       ->check(CLI::Range(384, 65536));
   up_command->add_option("--cpus", options.cpus, "of the machine that Xen runs on")
       ->check(CLI::Range(1, 16));
+  up_command->add_option("--pmu", options.pmu,
+                         "arguments of the emulated PMU, such as preset=paper,stats=on");
   up_command->add_flag_callback(
       "--refresh", [&] { options.refresh = Refresh::kAlways; },
       "ask the package archives for newer packages first");

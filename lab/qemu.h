@@ -24,6 +24,7 @@ struct MachineSpec {
   std::string command_line;
   unsigned cpus = 2;
   unsigned memory_mib = 1024;
+  std::string pmu;  // arguments of the PMU plugin, comma-separated
   std::vector<Forward> forwards;
 };
 

@@ -64,8 +64,8 @@ void note_needed(unsigned index, const Vcpu& vcpu) {
   if (needed_by[index] != sources) {
     needed_by[index] = sources;
     SourceSet all = 0;
-    for (const SourceSet one : needed_by) {
-      all |= one;
+    for (int vcpu = 0; vcpu < qemu_plugin_num_vcpus(); ++vcpu) {
+      all |= needed_by[static_cast<size_t>(vcpu)];
     }
     needed = all;
     ++changes;
@@ -117,11 +117,18 @@ void start_counting(qemu_plugin_id_t id, const QemuPrivate& found,
   scoreboard = qemu_plugin_scoreboard_new(kVcpuElement);
 }
 
-Vcpu& state_of(unsigned vcpu) {
-  return *static_cast<Vcpu*>(qemu_plugin_scoreboard_find(scoreboard, vcpu));
+std::array<Vcpu*, QemuPrivate::kMaxVcpus> states;
+
+void find_states() {
+  for (unsigned vcpu = 0; vcpu < states.size(); ++vcpu) {
+    if (states[vcpu] != nullptr) {
+      states[vcpu] = static_cast<Vcpu*>(qemu_plugin_scoreboard_find(scoreboard, vcpu));
+    }
+  }
 }
 
 void add_vcpu_counters(unsigned index) {
+  states[index] = static_cast<Vcpu*>(qemu_plugin_scoreboard_find(scoreboard, index));
   Vcpu& vcpu = state_of(index);
   vcpu = {};
   vcpu.machine_resets = machine_resets;

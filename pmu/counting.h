@@ -33,7 +33,12 @@ struct Vcpu {
 void start_counting(qemu_plugin_id_t id, const QemuPrivate& qemu,
                     qemu_plugin_simple_cb_t install_callbacks, bool verbose);
 
-Vcpu& state_of(unsigned vcpu);
+// QEMU may move scoreboards when it adds vCPUs; it flushes all code then.
+extern std::array<Vcpu*, QemuPrivate::kMaxVcpus> states;
+inline Vcpu& state_of(unsigned vcpu) {
+  return *states[vcpu];
+}
+void find_states();
 void add_vcpu_counters(unsigned vcpu);
 Totals totals(const Vcpu& vcpu);
 qemu_plugin_u64 gauge_of(Source source, Mode mode);

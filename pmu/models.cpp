@@ -168,7 +168,7 @@ void on_block(unsigned vcpu, void* packed_block) {
     }
     model.block_start = start;
   }
-  if (block.parts & kFetchPart) {
+  if (block.parts & (kCodeTlbPart | kCodeCachePart)) {
     model.processor.fetch(start, block.bytes, mode);
   }
 }
@@ -180,9 +180,7 @@ void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t address, void
     processor.set_parts(site.parts);
   }
   const auto mode = static_cast<Mode>(site.mode);
-  if (!processor.is_same_line(address)) {
-    processor.access(address, mode);
-  }
+  processor.access(address, mode);
   // One of up to 16 bytes may go on in the next line.
   const uint64_t left = processor.line_bytes() - (address & (processor.line_bytes() - 1));
   if (left < 16 && ((address & 7) != 0 || left == 8) &&

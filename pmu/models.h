@@ -21,7 +21,7 @@ struct Block {
   uint64_t mode : 2;
   uint64_t parts : kPartBits;
   uint64_t present : 1;  // always 1: a packed Block is never 0
-  uint64_t unused : 22;
+  uint64_t unused : 20;
 };
 static_assert(sizeof(Block) == sizeof(void*));
 
@@ -29,7 +29,7 @@ static_assert(sizeof(Block) == sizeof(void*));
 struct AccessSite {
   uint64_t mode : 2;
   uint64_t parts : kPartBits;
-  uint64_t unused : 57;
+  uint64_t unused : 55;
 };
 static_assert(sizeof(AccessSite) == sizeof(void*));
 

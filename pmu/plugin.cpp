@@ -224,11 +224,16 @@ void on_exit(qemu_plugin_id_t, void*) {
   }
 }
 
+void on_flush(qemu_plugin_id_t) {
+  find_states();
+}
+
 void install_callbacks(qemu_plugin_id_t id) {
   qemu_plugin_register_vcpu_init_cb(id, on_vcpu_start);
   if (counted_sources() != 0) {
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
   }
+  qemu_plugin_register_flush_cb(id, on_flush);
   qemu_plugin_register_atexit_cb(id, on_exit, nullptr);
 }
 

@@ -1,26 +1,41 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "processor.h"
 
+#include <algorithm>
+
 namespace xenoprof::pmu {
+namespace {
+
+constexpr unsigned kPageShift = 12;
+
+}  // namespace
 
 Parts parts_for(SourceSet sources) {
   const auto any = [&](SourceSet of) { return (sources & of) != 0; };
   constexpr SourceSet kL2Sources = bits(kL2RequestsCode, 3) | bits(kL2MissesCode, 3);
+  constexpr Parts kCode = kCodeTlbPart | kCodeCachePart;
+  constexpr Parts kData = kDataTlbPart | kDataCachePart;
   Parts parts = 0;
-  if (any(bits(kFetchMisses) | bits(kItlbSecondHits) | bits(kItlbWalks, kPageSizes))) {
-    parts |= kFetchPart;
+  if (any(bits(kItlbSecondHits) | bits(kItlbWalks, kPageSizes))) {
+    parts |= kCodeTlbPart;
   }
-  if (any(bits(kDataMisses) | bits(kDtlbSecondHits, kPageSizes) | bits(kDtlbWalks, kPageSizes))) {
-    parts |= kDataPart;
+  if (any(bits(kFetchMisses))) {
+    parts |= kCode;
+  }
+  if (any(bits(kDtlbSecondHits, kPageSizes) | bits(kDtlbWalks, kPageSizes))) {
+    parts |= kDataTlbPart;
+  }
+  if (any(bits(kDataMisses))) {
+    parts |= kData;
   }
   if (any(kL2Sources)) {
-    parts |= kL2Part | kFetchPart | kDataPart;
+    parts |= kL2Part | kCode | kData;
   }
   if (any(bits(kMispredicts))) {
     parts |= kPredictorPart;
   }
   if (any(bits(kCycles))) {
-    parts |= kFetchPart | kDataPart | kL2Part | kPredictorPart | kCyclesPart;
+    parts |= kCode | kData | kL2Part | kPredictorPart | kCyclesPart;
   }
   return parts;
 }
@@ -31,6 +46,9 @@ Processor::Processor(const Geometry& geometry, SecondLevel& second_level, Machin
       line_shift_(static_cast<unsigned>(std::countr_zero(geometry.line_bytes))),
       data_{.tlb = Tlb(geometry.dtlb, generations_),
             .cache = Cache(geometry.l1d, geometry.line_bytes),
+            .cached = false,
+            .recent_shift = kPageShift,
+            .recent = {},
             .second_tlb_hits = kDtlbSecondHits,
             .second_tlb_hits_by_size = true,
             .walks = kDtlbWalks,
@@ -40,6 +58,9 @@ Processor::Processor(const Geometry& geometry, SecondLevel& second_level, Machin
             .flushed = &Flushed::data_walks},
       code_{.tlb = Tlb(geometry.itlb, generations_),
             .cache = Cache(geometry.l1i, geometry.line_bytes),
+            .cached = false,
+            .recent_shift = kPageShift,
+            .recent = {},
             .second_tlb_hits = kItlbSecondHits,
             .second_tlb_hits_by_size = false,
             .walks = kItlbWalks,
@@ -56,15 +77,8 @@ Processor::Processor(const Geometry& geometry, SecondLevel& second_level, Machin
 void Processor::set_parts(Parts parts) {
   const Parts begun = parts & ~parts_;
   parts_ = parts;
-  last_data_line_ = ~uint64_t{0};
-  if (begun & kDataPart) {
-    data_.tlb.clear();
-    data_.cache.clear();
-  }
-  if (begun & kFetchPart) {
-    code_.tlb.clear();
-    code_.cache.clear();
-  }
+  set_side(data_, parts & kDataCachePart, begun & kDataTlbPart, begun & kDataCachePart);
+  set_side(code_, parts & kCodeCachePart, begun & kCodeTlbPart, begun & kCodeCachePart);
   if (begun & kL2Part) {
     second_level_.clear_own();
   }
@@ -74,25 +88,23 @@ void Processor::set_parts(Parts parts) {
   forget_address_space();
 }
 
-void Processor::access(uint64_t address, Mode mode) {
-  last_data_line_ = address >> line_shift_;
-  look_up(data_, address, mode);
-}
-
-void Processor::fetch(uint64_t address, uint64_t bytes, Mode mode) {
-  // Counted, not compared: code may end where the address space does.
-  const uint64_t line = line_bytes();
-  const uint64_t lines = ((address & (line - 1)) + bytes + line - 1) >> line_shift_;
-  for (uint64_t i = 0; i < lines; ++i) {
-    look_up(code_, (address & ~(line - 1)) + i * line, mode);
+void Processor::set_side(Side& side, bool cached, bool tlb_begins, bool cache_begins) {
+  side.cached = cached;
+  side.recent_shift = cached ? line_shift_ : kPageShift;
+  side.recent.assign(cached ? side.cache.sets() : kRecentPages, Recent{});
+  if (tlb_begins) {
+    side.tlb.clear();
+  }
+  if (cache_begins) {
+    side.cache.clear();
   }
 }
 
-void Processor::branch(InstructionKind kind, uint64_t address, uint64_t next, uint64_t target,
-                       Mode mode) {
-  if (!predictor_.resolve(kind, address, next, target)) {
-    listener_.happened(kMispredicts, mode, 1);
-    wait(penalties_.mispredict, mode);
+void Processor::forget_recent() {
+  epoch_ = (epoch_ + 1) % (uint64_t{1} << kEpochBits);
+  if (epoch_ == 0) {
+    std::fill(data_.recent.begin(), data_.recent.end(), Recent{});
+    std::fill(code_.recent.begin(), code_.recent.end(), Recent{});
   }
 }
 
@@ -102,31 +114,30 @@ void Processor::look_up(Side& side, uint64_t address, Mode mode) {
   }
   uint64_t physical = address;
   if (space_.paging()) {
-    const Tlb::Entry* entry = translate(side, address, mode);
+    Tlb::Entry* entry = side.tlb.find_first(address, space_.asid);
+    if (entry == nullptr) {
+      entry = translate_slowly(side, address, mode);
+    }
     if (entry == nullptr || !entry->memory) {
       return;  // a device's registers are not cached
     }
     physical = entry->frame + (address & ((uint64_t{1} << (12 + 9 * entry->size)) - 1));
+    recent_slot(side, address) = recent(side, address, entry, entry->serial);
   } else if (machine_.is_device(address)) {
     return;
   }
-  if (!side.cache.access(address >> line_shift_, physical >> line_shift_)) {
+  if (side.cached && !side.cache.access(address >> line_shift_, physical >> line_shift_)) {
     listener_.happened(side.misses, mode, 1);
     request(physical, side.l2_requests, side.l2_misses, mode);
   }
 }
 
-inline const Tlb::Entry* Processor::translate(Side& side, uint64_t address, Mode mode) {
-  const Tlb::Entry* entry = side.tlb.find_first(address, space_.asid);
-  return entry != nullptr ? entry : translate_slowly(side, address, mode);
-}
-
-const Tlb::Entry* Processor::translate_slowly(Side& side, uint64_t address, Mode mode) {
+Tlb::Entry* Processor::translate_slowly(Side& side, uint64_t address, Mode mode) {
   notice_change();
   if (!space_.paging()) {
     return nullptr;
   }
-  if (const Tlb::Entry* entry = side.tlb.find_second(address, space_.asid)) {
+  if (Tlb::Entry* entry = side.tlb.find_second(address, space_.asid)) {
     const unsigned by_size = side.second_tlb_hits_by_size ? entry->size : 0;
     listener_.happened(static_cast<Source>(side.second_tlb_hits + by_size), mode, 1);
     wait(penalties_.second_tlb, mode);
@@ -173,29 +184,28 @@ void Processor::notice_change() {
 }
 
 void Processor::forget_address_space() {
-  last_data_line_ = ~uint64_t{0};
+  forget_recent();
   space_ = machine_.address_space();
 }
 
 void Processor::flush_non_global() {
   generations_.flush_non_global(space_.asid);
-  last_data_line_ = ~uint64_t{0};
+  forget_recent();
 }
 
 void Processor::flush() {
   generations_.flush(space_.asid);
-  last_data_line_ = ~uint64_t{0};
+  forget_recent();
 }
 
 void Processor::flush_everything() {
   generations_.flush_everything();
-  last_data_line_ = ~uint64_t{0};
+  forget_recent();
 }
 
 void Processor::flush_page(uint64_t address) {
   data_.tlb.drop(address, space_.asid);
   code_.tlb.drop(address, space_.asid);
-  last_data_line_ = ~uint64_t{0};
 }
 
 }  // namespace xenoprof::pmu

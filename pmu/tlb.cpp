@@ -63,11 +63,11 @@ PageSize Tlb::held_as(PageSize size) const {
   return size;
 }
 
-const Tlb::Entry* Tlb::search_first(uint64_t address, uint16_t asid) {
+Tlb::Entry* Tlb::search_first(uint64_t address, uint16_t asid) {
   for (const PageSize size : kSizes) {
     Entry* const entry = first(size).find(key(address, asid, size), page_number(address, size));
     if (entry != nullptr && is_current(*entry)) {
-      entry->last_used = ++clock_;
+      use(*entry);
       hints_[hint(address)] = entry;
       return entry;
     }
@@ -79,15 +79,16 @@ Tlb::Entry* Tlb::place(Array& array, const Entry& content, uint64_t address) {
   Entry& entry = array.victim(content.key, page_number(address, content.size),
                               [this](const Entry& other) { return is_current(other); });
   entry = content;
-  entry.last_used = ++clock_;
+  entry.serial = ++serial_;
+  use(entry);
   return &entry;
 }
 
-const Tlb::Entry* Tlb::find_second(uint64_t address, uint16_t asid) {
+Tlb::Entry* Tlb::find_second(uint64_t address, uint16_t asid) {
   for (const PageSize size : kSizes) {
     Entry* const entry = second_[size].find(key(address, asid, size), page_number(address, size));
     if (entry != nullptr && is_current(*entry)) {
-      entry->last_used = ++clock_;
+      use(*entry);
       return hints_[hint(address)] = place(first(size), *entry, address);
     }
   }
@@ -121,6 +122,7 @@ void Tlb::drop(uint64_t address, uint16_t asid) {
     for (Array* array : {&first(size), &second_[size]}) {
       if (Entry* entry = array->find(key(address, asid, size), page_number(address, size))) {
         entry->generation = 0;
+        entry->serial = 0;
       }
     }
   }

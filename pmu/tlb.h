@@ -45,6 +45,7 @@ class Tlb {
     uint64_t key = 0;  // page number, size and ASID; 0 is no page's
     uint64_t generation = 0;
     uint64_t last_used = 0;
+    uint64_t serial = 0;  // another with each change of what is held here
     uint64_t frame = 0;
     uint16_t asid = 0;
     PageSize size = k4K;
@@ -54,21 +55,24 @@ class Tlb {
 
   Tlb(const TlbSide& geometry, const Generations& generations);
 
-  // The entry for this address if the first level has it, else null. The hot path.
-  const Entry* find_first(uint64_t address, uint16_t asid) {
+  // An entry that the first level is known to hold still.
+  void use(Entry& entry) { entry.last_used = ++clock_; }
+
+  // The entry for this address if the first level has it, else null.
+  Entry* find_first(uint64_t address, uint16_t asid) {
     Entry* const entry = hints_[hint(address)];
     if (entry->key == key(address, asid, entry->size) && is_current(*entry)) {
-      entry->last_used = ++clock_;
+      use(*entry);
       return entry;
     }
     return search_first(address, asid);
   }
 
   // For an address that the first level lacks: moves it there from the second, if it is there.
-  const Entry* find_second(uint64_t address, uint16_t asid);
+  Entry* find_second(uint64_t address, uint16_t asid);
 
   struct Filled {
-    const Entry* entry;
+    Entry* entry;
     bool flushed;  // it was here, but for a flush
   };
   // For an address that both levels lack.
@@ -112,13 +116,14 @@ class Tlb {
     return entry.generation == generations_->current(entry.asid, entry.global);
   }
   Array& first(PageSize size) { return first_[shared_ ? k4K : size]; }
-  const Entry* search_first(uint64_t address, uint16_t asid);
+  Entry* search_first(uint64_t address, uint16_t asid);
   Entry* place(Array& array, const Entry& content, uint64_t address);
   PageSize held_as(PageSize size) const;
 
   const Generations* generations_;
   bool shared_;
   uint64_t clock_ = 0;
+  uint64_t serial_ = 0;
   std::vector<Array> first_;   // by PageSize
   std::vector<Array> second_;  // by PageSize
   Entry nothing_;

@@ -65,16 +65,17 @@ void count_stretch(const Stretch& stretch, Mode mode, SourceSet sources, const G
   }
 }
 
-// Where the instructions of a block that is one line's are fetched from, as a number that no other
-// line has; 0 if unknown. In the emulator's memory, as a block may serve at several addresses.
-uint64_t line_identity(const qemu_plugin_insn* instruction, size_t byte, const Geometry& geometry,
-                       Parts parts) {
+constexpr uint64_t kPageBytes = 4096;
+
+// The line or page that an instruction's byte is in, as a number that no other one has; 0 if
+// unknown. In the emulator's memory, as a block may serve at several addresses.
+uint64_t identity(const qemu_plugin_insn* instruction, size_t byte, uint64_t unit, Parts parts) {
   const auto at = reinterpret_cast<uintptr_t>(qemu_plugin_insn_haddr(instruction));
   if (at == 0) {
     return 0;
   }
   constexpr unsigned kAddressBits = 48;
-  return (at + byte) / geometry.line_bytes * geometry.line_bytes | uint64_t{parts} << kAddressBits;
+  return (at + byte) / unit * unit | uint64_t{parts} << kAddressBits;
 }
 
 Block describe(qemu_plugin_tb* tb, const Surroundings& surroundings, Parts parts) {
@@ -106,12 +107,15 @@ void feed_models(qemu_plugin_tb* tb, const Block& block, const Geometry& geometr
                                                           word_of(&Vcpu::pending_branch),
                                                           std::bit_cast<uint64_t>(block));
     }
-  } else if (parts & kFetchPart) {
-    // Code in the line that was fetched last needs no call.
-    const uint64_t first_line = block.page_offset / geometry.line_bytes;
-    const bool one_line = (block.page_offset + block.bytes - 1) / geometry.line_bytes == first_line;
-    const uint64_t entered = one_line ? line_identity(first, 0, geometry, parts) : 0;
-    const uint64_t left_in = line_identity(last, block.last_bytes - 1u, geometry, parts);
+  } else if (parts & (kCodeTlbPart | kCodeCachePart)) {
+    // Code in the line (without a cache: in the page) that was fetched last needs no call.
+    const uint64_t unit = parts & kCodeCachePart ? geometry.line_bytes : kPageBytes;
+    const uint64_t end = uint64_t{block.page_offset} + block.bytes;
+    const bool in_one = (end - 1) / unit == block.page_offset / unit;
+    const bool last_over_pages = (end - block.last_bytes) / kPageBytes != (end - 1) / kPageBytes;
+    const uint64_t entered = in_one ? identity(first, 0, unit, parts) : 0;
+    const uint64_t left_in =
+        last_over_pages ? 0 : identity(last, block.last_bytes - 1u, unit, parts);
     if (entered != 0) {
       qemu_plugin_register_vcpu_insn_exec_cond_cb(first, on_block, QEMU_PLUGIN_CB_NO_REGS,
                                                   QEMU_PLUGIN_COND_NE, word_of(&Vcpu::fetched),
@@ -119,13 +123,10 @@ void feed_models(qemu_plugin_tb* tb, const Block& block, const Geometry& geometr
     } else {
       qemu_plugin_register_vcpu_insn_exec_cb(first, on_block, QEMU_PLUGIN_CB_NO_REGS, packed);
     }
-    const uint64_t end = uint64_t{block.page_offset} + block.bytes;
-    const bool last_over_pages = (end - block.last_bytes) / 4096 != (end - 1) / 4096;
     qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(first, QEMU_PLUGIN_INLINE_STORE_U64,
-                                                        word_of(&Vcpu::fetched),
-                                                        last_over_pages ? 0 : left_in);
+                                                        word_of(&Vcpu::fetched), left_in);
   }
-  if (parts & kDataPart) {
+  if (parts & (kDataTlbPart | kDataCachePart)) {
     const AccessSite site{block.mode, block.parts, 0};
     for (size_t i = 0; i < count; ++i) {
       qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(tb, i), on_access,
