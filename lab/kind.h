@@ -30,6 +30,7 @@ struct UpOptions {
   unsigned dom0_memory_mib = 0;  // 0: as much as its images ask for
   unsigned cpus = 0;             // of the machine; 0: as the domains need
   std::string cpu = "phenom";    // of the machine, as QEMU's -cpu has it
+  std::string pmu;               // arguments of the PMU plugin, comma-separated
   Refresh refresh = Refresh::kWhenMissing;  // of the Debian packages
 };
 

@@ -221,6 +221,8 @@ int run(int argc, char** argv) {
                    "model of those CPUs, any that QEMU has, to see what xenoprof says on it; only "
                    "those of AMD family 10h have the emulated counters")
       ->capture_default_str();
+  up_command->add_option("--pmu", options.pmu,
+                         "arguments of the emulated PMU, such as preset=paper,stats=on");
   up_command->add_flag_callback(
       "--refresh", [&] { options.refresh = Refresh::kAlways; },
       "ask the package archives for newer packages first");

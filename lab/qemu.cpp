@@ -73,7 +73,8 @@ std::vector<std::string> command_of(const MachineSpec& spec, const LabFolder& fo
       "-pidfile",
       folder.pid_file()};
   if (const auto plugin = pmu_plugin(prefix))
-    command.insert(command.end(), {"-plugin", plugin->string()});
+    command.insert(command.end(),
+                   {"-plugin", plugin->string() + (spec.pmu.empty() ? "" : "," + spec.pmu)});
   return command;
 }
 

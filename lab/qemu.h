@@ -25,6 +25,7 @@ struct MachineSpec {
   std::string cpu;  // as -cpu wants it: a model and its features
   unsigned cpus = 2;
   unsigned memory_mib = 1024;
+  std::string pmu;  // arguments of the PMU plugin, comma-separated
   std::vector<Forward> forwards;
 };
 

@@ -104,6 +104,7 @@ Result<void> boot(const UpOptions& options, const Kind& kind, const Materials& m
   if (!spec)
     return std::unexpected(spec.error());
   spec->cpu = options.cpu;
+  spec->pmu = options.pmu;
   for (const pb::Domain& domain : lab->domains())
     spec->forwards.push_back({static_cast<std::uint16_t>(domain.port()), domain.address()});
   lab->set_cpus(spec->cpus);

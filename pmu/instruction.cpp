@@ -5,6 +5,11 @@ namespace xenoprof::pmu {
 namespace {
 
 bool is_prefix(uint8_t byte) {
+  // REX, which counts for nothing unless it is the last. Outside 64-bit code these are whole
+  // one-byte instructions, with nothing after them.
+  if ((byte & 0xf0) == 0x40) {
+    return true;
+  }
   switch (byte) {
     case 0x26:
     case 0x2e:
@@ -25,14 +30,14 @@ bool is_prefix(uint8_t byte) {
 
 InstructionKind classify_two_byte(uint8_t opcode) {
   if (opcode >= 0x80 && opcode <= 0x8f) {
-    return InstructionKind::kBranch;  // jcc near
+    return InstructionKind::kConditional;  // jcc near
   }
   switch (opcode) {
     case 0x05:  // syscall
     case 0x07:  // sysret
     case 0x34:  // sysenter
     case 0x35:  // sysexit
-      return InstructionKind::kBranch;
+      return InstructionKind::kFar;
     case 0x30:
       return InstructionKind::kWrmsr;
     case 0x32:
@@ -50,43 +55,51 @@ InstructionKind classify(std::span<const uint8_t> code) {
   while (!code.empty() && is_prefix(code.front())) {
     code = code.subspan(1);
   }
-  // REX. Outside 64-bit code these are whole one-byte instructions, with nothing after them.
-  if (!code.empty() && (code.front() & 0xf0) == 0x40) {
-    code = code.subspan(1);
-  }
   if (code.empty()) {
     return InstructionKind::kOther;
   }
   const uint8_t opcode = code[0];
   if (opcode >= 0x70 && opcode <= 0x7f) {
-    return InstructionKind::kBranch;  // jcc short
+    return InstructionKind::kConditional;  // jcc short
   }
   switch (opcode) {
     case 0x0f:
       return code.size() < 2 ? InstructionKind::kOther : classify_two_byte(code[1]);
-    case 0x9a:  // call far
+    case 0xe0:  // loopne
+    case 0xe1:  // loope
+    case 0xe2:  // loop
+    case 0xe3:  // jcxz
+      return InstructionKind::kConditional;
+    case 0xe9:  // jmp near
+    case 0xeb:  // jmp short
+      return InstructionKind::kJump;
+    case 0xe8:
+      return InstructionKind::kCall;
     case 0xc2:  // ret
     case 0xc3:
+      return InstructionKind::kReturn;
+    case 0x9a:  // call far
     case 0xca:  // ret far
     case 0xcb:
     case 0xcc:  // int3
     case 0xcd:  // int
     case 0xce:  // into
     case 0xcf:  // iret
-    case 0xe0:  // loopne
-    case 0xe1:  // loope
-    case 0xe2:  // loop
-    case 0xe3:  // jcxz
-    case 0xe8:  // call
-    case 0xe9:  // jmp near
     case 0xea:  // jmp far
-    case 0xeb:  // jmp short
-      return InstructionKind::kBranch;
-    case 0xff: {
-      const unsigned extension = code.size() < 2 ? 0 : code[1] >> 3 & 7;
-      const bool branch = extension >= 2 && extension <= 5;  // call, call far, jmp, jmp far
-      return branch ? InstructionKind::kBranch : InstructionKind::kOther;
-    }
+    case 0xf1:  // int1
+      return InstructionKind::kFar;
+    case 0xff:
+      switch (code.size() < 2 ? 0 : code[1] >> 3 & 7) {
+        case 2:
+          return InstructionKind::kIndirectCall;
+        case 4:
+          return InstructionKind::kIndirectJump;
+        case 3:  // call far
+        case 5:  // jmp far
+          return InstructionKind::kFar;
+        default:
+          return InstructionKind::kOther;
+      }
     default:
       return InstructionKind::kOther;
   }

@@ -7,10 +7,26 @@
 
 namespace xenoprof::pmu {
 
-enum class InstructionKind : uint8_t { kOther, kBranch, kWrmsr, kRdmsr, kRdpmc };
+enum class InstructionKind : uint8_t {
+  kOther,
+  kWrmsr,
+  kRdmsr,
+  kRdpmc,
+  // Branches: made to change the flow of control, whether they do or not.
+  kConditional,  // jcc, loop
+  kJump,         // to an address in the instruction
+  kCall,         // the same
+  kIndirectJump,
+  kIndirectCall,
+  kReturn,
+  kFar,  // to another segment or ring: software interrupts, system calls, returns from them
+};
 
-// `code` is one whole instruction. A branch is any instruction made to change the flow of control:
-// jumps taken or not, calls, returns, software interrupts, system calls.
+constexpr bool is_branch(InstructionKind kind) {
+  return kind >= InstructionKind::kConditional;
+}
+
+// `code` is one whole instruction.
 InstructionKind classify(std::span<const uint8_t> code);
 
 }  // namespace xenoprof::pmu

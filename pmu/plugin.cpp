@@ -1,128 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Connects the counters to QEMU: counts in translated code, answers the PMU's instructions, and
-// raises an NMI at overflow.
-//
-// Code is cut into stretches that end at a PMU instruction or at the end of QEMU's translation
-// block. A stretch is added to the totals when it is entered, so at a PMU instruction the totals
-// hold exactly what has retired, that instruction included.
+// The plugin as QEMU sees it: its arguments, its callbacks, and the answers to PMU instructions.
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <bit>
 #include <cinttypes>
-#include <cstddef>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <expected>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
+#include <vector>
 
-#include "counters.h"
-#include "instruction.h"
+#include "counting.h"
+#include "geometry.h"
+#include "models.h"
 #include "qemu_plugin_api.h"
 #include "qemu_private.h"
+#include "translation.h"
 
 namespace xenoprof::pmu {
 namespace {
-
-constexpr uint32_t kMsrSelect0 = 0xc0010000;   // PERF_CTL0-3
-constexpr uint32_t kMsrCounter0 = 0xc0010004;  // PERF_CTR0-3
-constexpr uint64_t kResetVector = 0xfffffff0;
-
-// Gauges rise towards this; reaching it calls on_limit().
-constexpr uint64_t kLimit = uint64_t{1} << 62;
-// After so much work of a vCPU without an enabled counter anywhere, the plugin goes to sleep.
-constexpr uint64_t kIdleSlack = 500'000'000;
-
-// Per-vCPU state, touched by that vCPU's thread alone. Lives in a QEMU scoreboard, zeroed.
-struct Vcpu {
-  Totals gauge;   // raised by translated code
-  Totals offset;  // gauge + offset = the total
-  Counters counters;
-  uint64_t interrupts;
-  uint64_t machine_resets;    // how many of them this vCPU has acted upon
-  uint64_t counting_changes;  // of the machine, when this vCPU last looked
-  bool enabled;               // counted in `vcpus_counting`
-};
-static_assert(std::is_trivial_v<Vcpu>);
-
-// Elements are adjacent: the slack keeps other vCPUs off the last cache line. A power of two is
-// what translated code multiplies by fastest.
-constexpr size_t kVcpuElement = std::bit_ceil(sizeof(Vcpu) + 64);
-
-// What a PMU instruction's callback knows from translation; packed into the callback's pointer.
-struct Site {
-  InstructionKind kind;
-  uint8_t length;
-  uint8_t ring;
-  uint8_t counted;  // the SourceSet its stretch was counted with
-  uint32_t unused;
-};
-static_assert(sizeof(Site) == sizeof(void*));
 
 struct Registers {
   qemu_plugin_register* rax;
   qemu_plugin_register* rcx;
   qemu_plugin_register* rdx;
   qemu_plugin_register* rip;
-  qemu_plugin_register* cs;
-  qemu_plugin_register* eflags;
   qemu_plugin_register* cr0;
+  qemu_plugin_register* cr3;
   qemu_plugin_register* cr4;
 };
 
-qemu_plugin_id_t plugin_id;
+struct Arguments {
+  Geometry geometry;
+  bool statistics = false;
+  bool verbose = false;
+};
+
 std::optional<QemuPrivate> qemu;
-qemu_plugin_scoreboard* scoreboard;
+Arguments arguments;
 Registers registers;
 std::once_flag registers_found;
-bool print_statistics;
-bool verbose;
-
-// `counted_sources` is what code translated from now on counts; it is read without the mutex. With
-// nothing to count the plugin is asleep: QEMU translates without asking it, which costs nothing,
-// and the first access to the PMU wakes it.
-std::mutex counting_mutex;
-std::atomic<SourceSet> counted_sources;
-unsigned vcpus_counting;    // with at least one enabled counter
-uint64_t counting_changes;  // how often that changed, and how often the plugin woke
-std::atomic<uint64_t> machine_resets;
-
-template <class... Args>
-void log(const char* format, Args... args) {
-  char line[200];
-  std::snprintf(line, sizeof(line), format, args...);
-  std::fprintf(stderr, "xenoprof-pmu: %s\n", line);
-}
-
-// An odd event or delivery mode is the guest's matter; saying it once is enough.
-void log_once(const char* format, unsigned value) {
-  static std::mutex mutex;
-  static std::set<std::pair<const char*, unsigned>> said;
-  const std::lock_guard lock(mutex);
-  if (said.size() < 100 && said.emplace(format, value).second) {
-    log(format, value);
-  }
-}
-
-Vcpu& state_of(unsigned vcpu) {
-  return *static_cast<Vcpu*>(qemu_plugin_scoreboard_find(scoreboard, vcpu));
-}
-
-Totals totals(const Vcpu& vcpu) {
-  Totals sum = vcpu.gauge;
-  for (unsigned source = 0; source < kSourceCount; ++source) {
-    for (unsigned ring = 0; ring < kRingCount; ++ring) {
-      sum[source][ring] += vcpu.offset[source][ring];
-    }
-  }
-  return sum;
-}
 
 uint64_t read_register(qemu_plugin_register* handle) {
   static thread_local GByteArray* const buffer = g_byte_array_new();
@@ -133,71 +54,12 @@ uint64_t read_register(qemu_plugin_register* handle) {
   return value;
 }
 
-// The ring of the code being translated. QEMU keeps blocks of different rings apart, so what holds
-// now holds whenever the block runs.
-Ring current_ring() {
-  constexpr uint64_t kProtectedMode = 1;
-  constexpr uint64_t kVirtual8086 = 1 << 17;
-  if (!(read_register(registers.cr0) & kProtectedMode)) {
-    return kKernel;
-  }
-  if (read_register(registers.eflags) & kVirtual8086) {
-    return kUser;
-  }
-  return (read_register(registers.cs) & 3) == 3 ? kUser : kKernel;
-}
-
-void set_limits(Vcpu& vcpu, const Totals& now) {
-  const bool idle = !vcpu.counters.any_enabled();
-  const Totals slack = vcpu.counters.slack(now);
-  for (unsigned source = 0; source < kSourceCount; ++source) {
-    for (unsigned ring = 0; ring < kRingCount; ++ring) {
-      const uint64_t most = idle ? kIdleSlack : kLimit / 2;
-      vcpu.gauge[source][ring] = kLimit - std::min(slack[source][ring], most);
-      vcpu.offset[source][ring] = now[source][ring] - vcpu.gauge[source][ring];
-    }
-  }
-}
-
-void install_callbacks(qemu_plugin_id_t id);
-
-// Has all code translated anew, counting `sources`: this vCPU's before its next block, the others'
-// as soon as all have been stopped for it. Wants counting_mutex held.
-void count_sources(SourceSet sources) {
-  counted_sources = sources;
-  if (verbose) {
-    log("translated code counts%s%s%s", sources & 1u << kInstructions ? " instructions" : "",
-        sources & 1u << kBranches ? " branches" : "", sources == 0 ? " nothing" : "");
-  }
-  qemu_plugin_reset(plugin_id, install_callbacks);
-}
-
-void note_enabled(Vcpu& vcpu) {
-  const std::lock_guard lock(counting_mutex);
-  const bool enabled = vcpu.counters.any_enabled();
-  if (enabled != vcpu.enabled) {
-    vcpu.enabled = enabled;
-    vcpus_counting += enabled ? 1 : -1;
-    ++counting_changes;
-  }
-  const SourceSet missing = vcpu.counters.sources() & ~counted_sources;
-  if (missing != 0) {
-    count_sources(counted_sources | missing);
-  }
-}
-
-bool is_pmu(QemuPrivate::Access access, uint32_t number) {
-  if (access == QemuPrivate::Access::kReadCounter) {
-    return number < kCounters;
-  }
-  return number >= kMsrSelect0 && number < kMsrCounter0 + kCounters;
-}
-
 // Set while QEMU goes on with an instruction that on_pmu_instruction() has seen.
 thread_local bool seen;
 
-// An access that on_pmu_instruction() has not seen comes from code translated while asleep.
-bool wake_up(QemuPrivate::Access access, uint32_t number) {
+// Asked before each access that QEMU itself makes. One that on_pmu_instruction() has not seen comes
+// from code translated while asleep.
+bool is_for_us(QemuPrivate::Access access, uint32_t number) {
   if (!is_pmu(access, number)) {
     return false;
   }
@@ -205,97 +67,13 @@ bool wake_up(QemuPrivate::Access access, uint32_t number) {
     seen = false;
     return false;
   }
-  const std::lock_guard lock(counting_mutex);
-  if (counted_sources == 0) {
-    ++counting_changes;
-    count_sources(1u << kInstructions);
-  }
+  wake_up();
   return true;
 }
 
-// For a vCPU that has spent its idle slack. Sleeping is for a machine that left its counters alone
-// all that time, not for one that happens to have none enabled now.
-void sleep_if_idle(Vcpu& vcpu) {
-  const std::lock_guard lock(counting_mutex);
-  if (vcpu.counting_changes != counting_changes) {
-    vcpu.counting_changes = counting_changes;
-  } else if (vcpus_counting == 0 && counted_sources != 0) {
-    count_sources(0);
-  }
-}
-
-// A machine reset clears the counters, but the plugin API does not report one: the first code to
-// run afterwards does, and each vCPU acts upon it when it next gets here.
-void follow_machine_reset(Vcpu& vcpu) {
-  const uint64_t resets = machine_resets;
-  if (vcpu.machine_resets != resets) {
-    vcpu.machine_resets = resets;
-    vcpu.counters = {};
-    note_enabled(vcpu);
-    set_limits(vcpu, totals(vcpu));
-  }
-}
-
-void on_reset_vector(unsigned, void*) {
-  ++machine_resets;
-}
-
-void on_limit(unsigned index, void*) {
-  Vcpu& vcpu = state_of(index);
-  follow_machine_reset(vcpu);
-  const Totals now = totals(vcpu);
-  if (vcpu.counters.take_overflow(now)) {
-    switch (qemu->deliver_overflow(index)) {
-      case QemuPrivate::Delivery::kNmi:
-        ++vcpu.interrupts;
-        break;
-      case QemuPrivate::Delivery::kMasked:
-        break;
-      case QemuPrivate::Delivery::kUnsupported:
-        log_once(
-            "a counter of vCPU %u overflowed, but its LVTPC asks for something else than an "
-            "NMI, which is not modelled: no interrupt is delivered",
-            index);
-        break;
-    }
-  }
-  set_limits(vcpu, now);
-  if (!vcpu.enabled) {
-    sleep_if_idle(vcpu);
-  }
-}
-
-void write_msr(Vcpu& vcpu, unsigned index, uint32_t msr, uint64_t value) {
-  const Totals now = totals(vcpu);
-  if (msr >= kMsrCounter0) {
-    vcpu.counters.write(msr - kMsrCounter0, value, now);
-  } else {
-    vcpu.counters.write_select(msr - kMsrSelect0, value, now);
-    if ((value & kSelectEnable) && !event_source(event_code(value))) {
-      log_once("event 0x%x is not modelled: it counts nothing", event_code(value));
-    }
-    note_enabled(vcpu);
-  }
-  set_limits(vcpu, now);
-  if (verbose) {
-    log("vCPU %u: MSR %08" PRIx32 " = %012" PRIx64, index, msr, value);
-  }
-}
-
-uint64_t read_msr(const Vcpu& vcpu, uint32_t msr, const Site& site) {
-  if (msr < kMsrCounter0) {
-    return vcpu.counters.select(msr - kMsrSelect0);
-  }
-  Totals before = totals(vcpu);
-  if (site.counted & 1u << kInstructions) {
-    before[kInstructions][site.ring] -= 1;  // the reading instruction itself
-  }
-  return vcpu.counters.read(msr - kMsrCounter0, before);
-}
-
-void on_pmu_instruction(unsigned index, void* packed) {
+void on_pmu_instruction(unsigned vcpu, void* packed) {
   const auto host_pc = reinterpret_cast<uintptr_t>(__builtin_return_address(0));
-  const auto site = std::bit_cast<Site>(packed);
+  const auto site = std::bit_cast<PmuSite>(packed);
   using Access = QemuPrivate::Access;
   const Access access = site.kind == InstructionKind::kRdpmc   ? Access::kReadCounter
                         : site.kind == InstructionKind::kWrmsr ? Access::kWriteMsr
@@ -305,93 +83,47 @@ void on_pmu_instruction(unsigned index, void* packed) {
     return;
   }
   constexpr uint64_t kUserMayReadCounters = 1 << 8;  // CR4.PCE
-  if (access == Access::kReadCounter && site.ring == kUser &&
+  const bool user = site.mode == kUser || site.mode == kGuestUser;
+  if (access == Access::kReadCounter && user &&
       !(read_register(registers.cr4) & kUserMayReadCounters)) {
     seen = true;
     return;  // QEMU raises the exception
   }
-  qemu->exit_if_intercepted(index, access, host_pc);
+  qemu->exit_if_intercepted(vcpu, access, host_pc);
   const uint32_t msr = access == Access::kReadCounter ? kMsrCounter0 + number : number;
-  Vcpu& vcpu = state_of(index);
-  follow_machine_reset(vcpu);
   if (site.kind == InstructionKind::kWrmsr) {
     // QEMU runs the instruction too, and ignores these MSRs.
     const uint64_t low = static_cast<uint32_t>(read_register(registers.rax));
-    write_msr(vcpu, index, msr, read_register(registers.rdx) << 32 | low);
+    write_msr(vcpu, msr, read_register(registers.rdx) << 32 | low);
     seen = true;
     return;
   }
-  const uint64_t value = read_msr(vcpu, msr, site);
-  qemu->restore_state(index, host_pc);
+  const uint64_t value =
+      read_msr(vcpu, msr, site.counted, site.mode, arguments.geometry.cycles_per_instruction);
+  qemu->restore_state(vcpu, host_pc);
   const uint64_t rip = read_register(registers.rip) + site.length;
-  qemu->resume(index, static_cast<uint32_t>(value), value >> 32, rip);
+  qemu->resume(vcpu, static_cast<uint32_t>(value), value >> 32, rip);
 }
 
-void count_stretch(qemu_plugin_insn* first, size_t length, bool branch, Ring ring,
-                   SourceSet sources) {
-  const auto count = [&](Source source, uint64_t amount) {
-    if (!(sources & 1u << source) || amount == 0) {
-      return;
-    }
-    const size_t offset = offsetof(Vcpu, gauge) +
-                          sizeof(uint64_t) * (static_cast<size_t>(source) * kRingCount + ring);
-    const qemu_plugin_u64 gauge{scoreboard, offset};
-    qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(first, QEMU_PLUGIN_INLINE_ADD_U64, gauge,
-                                                        amount);
-    qemu_plugin_register_vcpu_insn_exec_cond_cb(first, on_limit, QEMU_PLUGIN_CB_NO_REGS,
-                                                QEMU_PLUGIN_COND_GE, gauge, kLimit, nullptr);
-  };
-  count(kInstructions, length);
-  count(kBranches, branch ? 1 : 0);
-}
-
-// The longest encoding of a PMU instruction looked for: a segment prefix or two before two bytes.
-constexpr size_t kLongestPmuInstruction = 4;
-
-InstructionKind kind_of(const qemu_plugin_insn* instruction) {
-  std::array<uint8_t, 16> code;
-  const size_t size = std::min(qemu_plugin_insn_size(instruction), code.size());
-  return classify({code.data(), qemu_plugin_insn_data(instruction, code.data(), size)});
+// Registers that the models look at in QEMU's CPU object, against what the plugin API says of them.
+void check_environment(unsigned vcpu) {
+  const AddressSpace space = qemu->address_space(vcpu);
+  if (space.cr0 != read_register(registers.cr0) || space.cr3 != read_register(registers.cr3) ||
+      space.cr4 != read_register(registers.cr4)) {
+    log("this QEMU's CPU object is not laid out as in QEMU 10.0: use another version");
+    std::abort();
+  }
 }
 
 void on_translate(qemu_plugin_id_t, qemu_plugin_tb* tb) {
-  const SourceSet sources = counted_sources;
-  if (qemu_plugin_tb_vaddr(tb) == kResetVector) {
-    qemu_plugin_register_vcpu_tb_exec_cb(tb, on_reset_vector, QEMU_PLUGIN_CB_NO_REGS, nullptr);
-  }
-  std::optional<Ring> ring;
-  const auto known_ring = [&] {
-    if (!ring) {
-      ring = current_ring();
-    }
-    return *ring;
-  };
-  const size_t count = qemu_plugin_tb_n_insns(tb);
-  size_t start = 0;
-  for (size_t i = 0; i < count; ++i) {
-    qemu_plugin_insn* instruction = qemu_plugin_tb_get_insn(tb, i);
-    const bool last = i + 1 == count;
-    const bool need_branch = last && (sources & 1u << kBranches);
-    auto kind = InstructionKind::kOther;
-    if (need_branch || qemu_plugin_insn_size(instruction) <= kLongestPmuInstruction) {
-      kind = kind_of(instruction);
-    }
-    const bool privileged = kind == InstructionKind::kRdmsr || kind == InstructionKind::kWrmsr;
-    // In user mode QEMU's own RDMSR and WRMSR fault, as they must.
-    const bool answered =
-        kind == InstructionKind::kRdpmc || (privileged && known_ring() == kKernel);
-    if (sources != 0 && (answered || last)) {
-      count_stretch(qemu_plugin_tb_get_insn(tb, start), i + 1 - start,
-                    kind == InstructionKind::kBranch, known_ring(), sources);
-      start = i + 1;
-    }
-    if (answered) {
-      const Site site{kind, static_cast<uint8_t>(qemu_plugin_insn_size(instruction)),
-                      static_cast<uint8_t>(known_ring()), static_cast<uint8_t>(sources), 0};
-      qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_pmu_instruction,
-                                             QEMU_PLUGIN_CB_RW_REGS, std::bit_cast<void*>(site));
-    }
-  }
+  static std::once_flag checked;
+  const unsigned vcpu = qemu->current_vcpu();
+  std::call_once(checked, check_environment, vcpu);
+  const bool user = qemu->in_user(vcpu);
+  const Mode mode = qemu->in_guest(vcpu) ? user ? kGuestUser : kGuestKernel
+                    : user               ? kUser
+                                         : kKernel;
+  instrument(tb, {mode, qemu->in_64_bit_code(vcpu)}, arguments.geometry, on_pmu_instruction);
 }
 
 void find_registers(unsigned vcpu) {
@@ -411,9 +143,8 @@ void find_registers(unsigned vcpu) {
                .rcx = find("rcx"),
                .rdx = find("rdx"),
                .rip = find("rip"),
-               .cs = find("cs"),
-               .eflags = find("eflags"),
                .cr0 = find("cr0"),
+               .cr3 = find("cr3"),
                .cr4 = find("cr4")};
   g_array_free(list, 1);
   if (!qemu->find_environment(vcpu)) {
@@ -422,73 +153,160 @@ void find_registers(unsigned vcpu) {
   }
 }
 
-void on_vcpu_start(qemu_plugin_id_t, unsigned index) {
-  std::call_once(registers_found, find_registers, index);
-  Vcpu& vcpu = state_of(index);
-  vcpu = {};
-  set_limits(vcpu, Totals{});
+void on_vcpu_start(qemu_plugin_id_t, unsigned vcpu) {
+  std::call_once(registers_found, find_registers, vcpu);
+  if (!qemu->add_vcpu(vcpu)) {
+    log("at most %u vCPUs can have counters", QemuPrivate::kMaxVcpus);
+    std::abort();
+  }
+  add_vcpu_counters(vcpu);
+  add_vcpu_model(vcpu);
+}
+
+void print_statistics(unsigned vcpu) {
+  struct Line {
+    const char* name;
+    Source first;
+    unsigned sources;
+  };
+  constexpr Line kLines[] = {
+      {"instructions", kInstructions, 1},
+      {"cycles", kCycles, 1},
+      {"branches", kBranches, 1},
+      {"mispredicted branches", kMispredicts, 1},
+      {"data cache accesses", kDataAccesses, 1},
+      {"data cache misses", kDataMisses, 1},
+      {"instruction fetches", kFetches, 1},
+      {"instruction cache misses", kFetchMisses, 1},
+      {"data TLB misses, second level hit", kDtlbSecondHits, kPageSizes},
+      {"data TLB walks", kDtlbWalks, kPageSizes},
+      {"instruction TLB misses, second level hit", kItlbSecondHits, 1},
+      {"instruction TLB walks", kItlbWalks, kPageSizes},
+      {"L2 requests", kL2RequestsCode, 3},
+      {"L2 misses", kL2MissesCode, 3},
+      {"interrupts", kInterrupts, 1},
+  };
+  const Vcpu& state = state_of(vcpu);
+  const Totals now = totals(state);
+  for (const Line& line : kLines) {
+    std::array<uint64_t, kModeCount> sums{};
+    for (unsigned source = 0; source < line.sources; ++source) {
+      for (unsigned mode = 0; mode < kModeCount; ++mode) {
+        sums[mode] += now[line.first + source][mode];
+      }
+    }
+    if (sums == std::array<uint64_t, kModeCount>{}) {
+      continue;
+    }
+    const auto guest = sums[kGuestUser] + sums[kGuestKernel];
+    const std::string in_guests = guest == 0
+                                      ? ""
+                                      : " (and of guests " + std::to_string(sums[kGuestUser]) +
+                                            " and " + std::to_string(sums[kGuestKernel]) + ")";
+    log("vCPU %u: %s: %" PRIu64 " user, %" PRIu64 " kernel%s", vcpu, line.name, sums[kUser],
+        sums[kKernel], in_guests.c_str());
+  }
+  const Processor::Flushed flushed = flushed_walks(vcpu);
+  if (flushed.data_walks + flushed.fetch_walks != 0) {
+    log("vCPU %u: of the walks, made necessary by a flush: %" PRIu64 " data, %" PRIu64
+        " instruction",
+        vcpu, flushed.data_walks, flushed.fetch_walks);
+  }
+  log("vCPU %u: NMIs: %" PRIu64, vcpu, state.interrupts);
 }
 
 void on_exit(qemu_plugin_id_t, void*) {
-  if (!print_statistics) {
+  if (!arguments.statistics) {
     return;
   }
   for (int i = 0; i < qemu_plugin_num_vcpus(); ++i) {
-    const Vcpu& vcpu = state_of(static_cast<unsigned>(i));
-    const Totals now = totals(vcpu);
-    log("vCPU %d: counted %" PRIu64 " user and %" PRIu64 " kernel instructions, %" PRIu64
-        " user and %" PRIu64 " kernel branches, %" PRIu64 " NMIs",
-        i, now[kInstructions][kUser], now[kInstructions][kKernel], now[kBranches][kUser],
-        now[kBranches][kKernel], vcpu.interrupts);
+    print_statistics(static_cast<unsigned>(i));
   }
+}
+
+void on_flush(qemu_plugin_id_t) {
+  find_states();
 }
 
 void install_callbacks(qemu_plugin_id_t id) {
   qemu_plugin_register_vcpu_init_cb(id, on_vcpu_start);
-  if (counted_sources != 0) {
+  if (counted_sources() != 0) {
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
   }
+  qemu_plugin_register_flush_cb(id, on_flush);
   qemu_plugin_register_atexit_cb(id, on_exit, nullptr);
 }
 
-bool parse_arguments(int count, char** arguments) {
-  for (int i = 0; i < count; ++i) {
-    const std::string_view argument = arguments[i];
-    if (argument == "stats=on" || argument == "stats=off") {
-      print_statistics = argument == "stats=on";
-    } else if (argument == "verbose=on" || argument == "verbose=off") {
-      verbose = argument == "verbose=on";
-    } else {
-      log("unknown argument \"%s\": there are stats=on and verbose=on", arguments[i]);
-      return false;
-    }
-  }
-  return true;
+bool is_on_off(std::string_view value) {
+  return value == "on" || value == "off";
 }
 
-int install(qemu_plugin_id_t id, const qemu_info_t& info, int count, char** arguments) {
+// A preset is taken first, wherever it stands: figures change it.
+std::expected<Arguments, std::string> parse_arguments(int count, char** given) {
+  Arguments result;
+  std::string_view name_of_preset = "family10h";
+  std::vector<std::pair<std::string_view, std::string_view>> figures;
+  for (int i = 0; i < count; ++i) {
+    const std::string_view argument = given[i];
+    const size_t equals = argument.find('=');
+    const std::string_view name = argument.substr(0, equals);
+    const std::string_view value =
+        equals == argument.npos ? std::string_view() : argument.substr(equals + 1);
+    if ((name == "stats" || name == "verbose") && is_on_off(value)) {
+      (name == "stats" ? result.statistics : result.verbose) = value == "on";
+    } else if (name == "preset") {
+      name_of_preset = value;
+    } else {
+      figures.emplace_back(name, value);
+    }
+  }
+  const auto chosen = preset(name_of_preset);
+  if (!chosen) {
+    return std::unexpected(chosen.error());
+  }
+  result.geometry = *chosen;
+  for (const auto& [name, value] : figures) {
+    const auto known = set_figure(result.geometry, name, value);
+    if (!known) {
+      return std::unexpected(known.error());
+    }
+    if (!*known) {
+      return std::unexpected("unknown argument \"" + std::string(name) +
+                             "\": there are stats=on, verbose=on, preset=family10h|paper and the "
+                             "figures of docs/emulated-pmu.md");
+    }
+  }
+  if (const auto sound = check(result.geometry); !sound) {
+    return std::unexpected(sound.error());
+  }
+  return result;
+}
+
+int install(qemu_plugin_id_t id, const qemu_info_t& info, int count, char** given) {
   if (!info.system_emulation || std::string_view(info.target_name) != "x86_64") {
     log("this plugin gives a PMU to machines of qemu-system-x86_64 only, not to %s",
         info.target_name);
     return 1;
   }
-  if (!parse_arguments(count, arguments)) {
+  const auto parsed = parse_arguments(count, given);
+  if (!parsed) {
+    log("%s", parsed.error().c_str());
     return 1;
   }
+  arguments = *parsed;
   auto found = QemuPrivate::find();
   if (!found) {
     log("%s", found.error().c_str());
     return 1;
   }
   qemu = *found;
-  if (!qemu->watch_accesses(wake_up)) {
-    log("this QEMU's helpers for RDMSR, WRMSR and RDPMC are not where they were in QEMU 10.0, so "
-        "it "
-        "cannot be given a PMU: use another version");
+  start_models(arguments.geometry, *qemu);
+  if (!qemu->watch_accesses(is_for_us) || !qemu->watch_processors(processor_listener())) {
+    log("this QEMU's tables of helpers are not where they were in QEMU 10.0, so it cannot be given "
+        "a PMU: use another version");
     return 1;
   }
-  plugin_id = id;
-  scoreboard = qemu_plugin_scoreboard_new(kVcpuElement);
+  start_counting(id, *qemu, install_callbacks, arguments.verbose);
   install_callbacks(id);
   return 0;
 }

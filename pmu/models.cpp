@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "models.h"
+
+#include <array>
+#include <bit>
+#include <memory>
+#include <mutex>
+
+namespace xenoprof::pmu {
+namespace {
+
+constexpr uint64_t kCr0Paging = uint64_t{1} << 31;
+// Of CR4: PSE, PAE and PGE, a change of which flushes everything.
+constexpr uint64_t kCr4Translation = 1 << 4 | 1 << 5 | 1 << 7;
+
+constexpr size_t kCacheLine = 128;  // of the host, two for its prefetcher
+
+// Ours to find under an address that translated code and QEMU's threads know: by vCPU number.
+class alignas(kCacheLine) Model final : Processor::Machine, Processor::Listener {
+ public:
+  Model(unsigned vcpu, const Geometry& geometry, SecondLevel& second_level, const QemuPrivate& qemu)
+      : processor(geometry, second_level, *this, *this),
+        program_counter(qemu.program_counter(vcpu)),
+        vcpu_(vcpu),
+        qemu_(qemu) {}
+
+  Processor processor;
+  const QemuPrivate::ProgramCounter program_counter;
+  uint64_t block_start = 0;  // address of the block that began last
+
+ private:
+  AddressSpace address_space() override { return qemu_.address_space(vcpu_); }
+  uint64_t read(uint64_t address) override { return qemu_.read_physical(address); }
+  bool is_device(uint64_t address) override { return qemu_.is_device(address); }
+  void happened(Source source, Mode mode, uint64_t times) override {
+    count(vcpu_, source, mode, times);
+  }
+
+  const unsigned vcpu_;
+  const QemuPrivate& qemu_;
+};
+
+const QemuPrivate* qemu;
+Geometry geometry;
+std::array<std::unique_ptr<Model>, QemuPrivate::kMaxVcpus> models;
+std::mutex second_levels_mutex;
+std::vector<std::unique_ptr<SecondLevel>> second_levels;  // one, or one for each vCPU
+
+class Listener final : public QemuPrivate::Listener {
+  void wrote_control_register(unsigned vcpu, int number, uint64_t before, uint64_t after) override {
+    Processor& processor = *forget_code(vcpu);
+    const uint64_t changed = before ^ after;
+    if ((number == 0 && (changed & kCr0Paging)) || (number == 4 && (changed & kCr4Translation))) {
+      processor.forget_address_space();
+      processor.flush();
+    } else if (number == 3) {
+      processor.forget_address_space();
+      processor.flush_non_global();
+    }
+  }
+
+  void invalidated_page(unsigned vcpu, uint64_t address) override {
+    forget_code(vcpu)->flush_page(address);
+  }
+
+  void entered_guest(unsigned vcpu) override {
+    Processor& processor = *forget_code(vcpu);
+    processor.forget_address_space();
+    // AMD64 APM volume 2, 15.16 "TLB Control".
+    switch (qemu->tlb_control(vcpu)) {
+      case 0:
+        break;
+      case 3:
+        processor.flush();
+        break;
+      case 7:
+        processor.flush_non_global();
+        break;
+      default:
+        processor.flush_everything();
+        break;
+    }
+    state_of(vcpu).pending_branch = 0;
+  }
+
+  void left_guest(unsigned vcpu) override {
+    forget_code(vcpu)->forget_address_space();
+    state_of(vcpu).pending_branch = 0;
+  }
+
+  void took_exception(unsigned vcpu) override {
+    // It may be the one that a hypervisor began its guest with.
+    if (qemu->in_guest(vcpu) != models[vcpu]->processor.in_guest()) {
+      entered_guest(vcpu);
+    }
+    state_of(vcpu).pending_branch = 0;
+  }
+
+  void took_interrupt(unsigned vcpu, bool user, bool guest) override {
+    state_of(vcpu).pending_branch = 0;
+    if (counted_sources() & bits(kInterrupts)) {
+      count(vcpu, kInterrupts,
+            guest  ? user ? kGuestUser : kGuestKernel
+            : user ? kUser
+                   : kKernel,
+            1);
+    }
+  }
+
+  static Processor* forget_code(unsigned vcpu) {
+    state_of(vcpu).fetched = 0;
+    return &models[vcpu]->processor;
+  }
+};
+Listener listener;
+
+}  // namespace
+
+void start_models(const Geometry& wanted, const QemuPrivate& found) {
+  geometry = wanted;
+  qemu = &found;
+}
+
+QemuPrivate::Listener& processor_listener() {
+  return listener;
+}
+
+void add_vcpu_model(unsigned vcpu) {
+  const std::lock_guard lock(second_levels_mutex);
+  if (models[vcpu] != nullptr) {
+    return;
+  }
+  if (second_levels.empty() || !geometry.l2_shared) {
+    second_levels.push_back(std::make_unique<SecondLevel>(geometry));
+  }
+  models[vcpu] = std::make_unique<Model>(vcpu, geometry, *second_levels.back(), *qemu);
+}
+
+Processor::Flushed flushed_walks(unsigned vcpu) {
+  return models[vcpu]->processor.flushed();
+}
+
+void on_block(unsigned vcpu, void* packed_block) {
+  const auto block = std::bit_cast<Block>(packed_block);
+  Model& model = *models[vcpu];
+  if (model.processor.parts() != block.parts) {
+    model.processor.set_parts(block.parts);
+  }
+  const auto mode = static_cast<Mode>(block.mode);
+  uint64_t start = *model.program_counter.offset;
+  if (!block.code64) {
+    start = static_cast<uint32_t>(start + *model.program_counter.segment_base);
+  }
+  if ((start & 0xfff) != block.page_offset) {
+    log_once(
+        "this QEMU (vCPU %u) keeps its program counter elsewhere: what the instruction caches "
+        "count is wrong",
+        0);
+  }
+  if (block.parts & kPredictorPart) {
+    uint64_t& word = state_of(vcpu).pending_branch;
+    if (word != 0) {
+      const auto before = std::bit_cast<Block>(word);
+      const uint64_t next = model.block_start + before.bytes;
+      word = 0;
+      model.processor.branch(static_cast<InstructionKind>(before.last_kind),
+                             next - before.last_bytes, next, start, static_cast<Mode>(before.mode));
+    }
+    model.block_start = start;
+  }
+  if (block.parts & (kCodeTlbPart | kCodeCachePart)) {
+    model.processor.fetch(start, block.bytes, mode);
+  }
+}
+
+void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t address, void* packed_site) {
+  const auto site = std::bit_cast<AccessSite>(packed_site);
+  Processor& processor = models[vcpu]->processor;
+  if (processor.parts() != site.parts) {
+    processor.set_parts(site.parts);
+  }
+  const auto mode = static_cast<Mode>(site.mode);
+  processor.access(address, mode);
+  // One of up to 16 bytes may go on in the next line.
+  const uint64_t left = processor.line_bytes() - (address & (processor.line_bytes() - 1));
+  if (left < 16 && ((address & 7) != 0 || left == 8) &&
+      left < uint64_t{1} << qemu_plugin_mem_size_shift(info)) {
+    processor.access(address + left, mode);
+  }
+}
+
+}  // namespace xenoprof::pmu
