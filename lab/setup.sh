@@ -10,6 +10,7 @@ packages="
   libcli11-dev libfmt-dev nlohmann-json3-dev protobuf-compiler libprotobuf-dev
   libelf-dev libiberty-dev libpfm4-dev libxen-dev libarchive-dev zlib1g-dev
   libgtest-dev libgmock-dev linux-perf
+  node-d3-selection node-d3-hierarchy
   gcc-12 flex bison bc ca-certificates apt
 "
 

@@ -11,6 +11,7 @@
 
 #include "cli/agent.h"
 #include "cli/exit_status.h"
+#include "cli/flame.h"
 #include "cli/list.h"
 #include "cli/record.h"
 #include "cli/report.h"
@@ -48,6 +49,7 @@ int main(int argc, char** argv) {
   xenoprof::add_list(app);
   xenoprof::add_record(app);
   xenoprof::add_report(app);
+  xenoprof::add_flame(app);
   xenoprof::add_agent(app);
   // Runs as a program of its own, see above; here for --help.
   app.add_subcommand("lab", "Emulated machines to try xenoprof on; see `xenoprof lab --help`");

@@ -10,18 +10,15 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <map>
 #include <memory>
-#include <optional>
 #include <ranges>
 #include <string>
 #include <vector>
 
 #include "cli/exit_status.h"
-#include "pprof/pprof.h"
 #include "report/report.h"
-#include "report/session_file.h"
+#include "report/source.h"
 
 namespace xenoprof {
 namespace {
@@ -52,7 +49,7 @@ CLI::Validator one_of(const Names<Value>& names) {
 }
 
 struct Arguments {
-  std::string source = "xenoprof.session";
+  std::string source = kDefaultSource;
   std::vector<std::string> columns = {"domain", "process", "image", "symbol", "mode"};
   std::string format = "text";
   ReportOptions options;
@@ -78,40 +75,8 @@ bool wants_colour() {
          std::strcmp(terminal, "dumb") != 0;
 }
 
-// A session's folder, or a pprof file alone.
-struct Recorded {
-  Profile profile;
-  std::optional<SessionRecord> session;
-};
-
-Result<Recorded> read_recorded(const std::filesystem::path& source) {
-  std::error_code error;
-  const auto status = std::filesystem::status(source, error);
-  if (!std::filesystem::exists(status)) {
-    return fail("{} does not exist; `xenoprof record` makes a session, by default in {}.",
-                source.string(), Arguments().source);
-  }
-  Recorded recorded;
-  if (std::filesystem::is_directory(status)) {
-    if (!std::filesystem::exists(source / kProfileFile, error)) {
-      return fail("{} is not a session: there is no {} in it.", source.string(), kProfileFile);
-    }
-    auto session = read_session(source / kSessionFile);
-    if (!session) {
-      return std::unexpected(session.error());
-    }
-    recorded.session = *std::move(session);
-  }
-  auto profile = pprof::read(recorded.session ? source / kProfileFile : source);
-  if (!profile) {
-    return std::unexpected(profile.error());
-  }
-  recorded.profile = *std::move(profile);
-  return recorded;
-}
-
 Result<int> run(Arguments& arguments) {
-  const auto recorded = read_recorded(arguments.source);
+  const auto recorded = read_source(arguments.source);
   if (!recorded) {
     return std::unexpected(recorded.error());
   }

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The flame graph: one HTML file that needs nothing else.
+#pragma once
+
+#include <string>
+
+#include "model/profile.h"
+#include "model/result.h"
+#include "report/session_file.h"
+
+namespace xenoprof {
+
+struct FlameSource {
+  std::string name;  // what the user calls it: a folder or a file
+  const Profile& profile;
+  const SessionRecord* session = nullptr;  // may be null
+};
+
+// With a base, what differs from it.
+Result<std::string> flame(const FlameSource& shown, const FlameSource* base);
+
+}  // namespace xenoprof
