@@ -339,6 +339,9 @@ function fillTip(node) {
   const what = kind === 'all' ? 'everything' : kind === 'rest' ? 'what is not shown one by one' : kind;
   tip.append('div').attr('class', 'what')
     .text(imageOf(node.data) === '' ? what : `${imageOf(node.data)} · ${what}`);
+  if (kind === 'hypervisor' && node.parent && kinds[kindOf(node.parent.data)] === 'process') {
+    tip.append('div').attr('class', 'what').text('The code that entered it was not recorded.');
+  }
   if (root.value !== totals[weight] || focused() !== root) {
     tip.append('div').attr('class', 'what')
       .text(`${percent(ratio(node.value, focused().value))} of what is shown`);
@@ -556,11 +559,10 @@ const tableRows = data.table.rows.map(([cells, samples], index) => {
 
 function columns() {
   const shown = data.events.flatMap((event, index) => {
-    const share = {key: `share${index}`, heading: eventCount === 1 && !comparing ? '%' : `% ${event.name}`,
+    const share = {key: `share${index}`, heading: index === state.event ? '%' : `% ${event.name}`,
       number: true, value: row => row.samples[index],
       text: row => row.samples[index] === 0 ? '' : oneDigit.format(100 * ratio(row.samples[index], totals[index]))};
     if (comparing) {
-      share.heading = '%';
       return index !== state.event ? [] : [share,
         {key: `base${index}`, heading: '% base', number: true, value: row => row.samples[eventCount + index],
           text: row => row.samples[eventCount + index] === 0 ? ''
@@ -602,7 +604,7 @@ function drawTable() {
     return (typeof a === 'string' ? a.localeCompare(b) : a - b) * direction || one.index - other.index;
   });
   const shown = rows.slice(0, mostTableRows);
-  d3.select('#table-title').text(comparing ? 'Functions: what differs most' : 'Functions: where the samples fell');
+  d3.select('#table-title').text(`Functions: ${data.events[state.event].name}`);
   d3.select('#table thead tr').selectAll('th').data(all, one => one.key)
     .join(enter => {
       const fresh = enter.append('th');
@@ -621,7 +623,7 @@ function drawTable() {
     .on('click', one => change({search: one.name}));
   row.selectAll('td').data(one => all.map(part => ({part, row: one})))
     .join('td')
-    .attr('class', one => [one.part.number ? 'number' : '', one.part.key === 'name' ? 'function' : '',
+    .attr('class', one => [one.part.number ? 'number' : 'name', one.part.key === 'name' ? 'function' : '',
       one.part.colour ? one.part.colour(one.row) : ''].join(' ').trim())
     .style('--colour', one => modeColour(one.row.mode))
     .attr('title', one => one.part.key === 'name' ? `${one.row.image} · ${one.row.mode}` : null)
@@ -637,7 +639,7 @@ function drawRest(shown) {
     state.off.has(index) ? 0 : sum(domainSamples(domain, event))));
   const rest = all - sum(shown.map(row => row.samples[event]));
   d3.select('#rest').text(rest === 0 ? '' :
-    `Rows that are not shown hold ${percent(ratio(rest, totals[event]))} of ${data.events[event].name}.`);
+    `What is not in this table holds ${percent(ratio(rest, totals[event]))} of ${data.events[event].name}.`);
 }
 
 function sortBy(column) {

@@ -32,10 +32,16 @@ FrameKind kind_of(Mode mode) {
 }
 
 // A sample has the mode of its leaf alone. What lies in a file has offsets for addresses, which are
-// small; the kernel and its modules have virtual ones, in the upper half of the address space.
-FrameKind kind_of(const Profile& profile, const Location& location) {
-  if (profile.text(profile.images()[location.image].name) == kXenImage) {
+// small; the kernel and its modules have virtual ones, in the upper half of the address space. A
+// frame that is nowhere, such as what a caller without frame pointers leaves in a chain, is where
+// `outer` is, the frame that called it.
+FrameKind kind_of(const Profile& profile, const Location& location, FrameKind outer) {
+  const std::string_view image = profile.text(profile.images()[location.image].name);
+  if (image == kXenImage) {
     return FrameKind::kHypervisor;
+  }
+  if (image == kUnknownImage) {
+    return outer;
   }
   return location.address >= kKernelHalf ? FrameKind::kKernel : FrameKind::kUser;
 }
@@ -73,8 +79,6 @@ class FlameTree::Frames {
  public:
   Frames(FlameTree& tree, const Profile& profile)
       : tree_(tree), profile_(profile), by_kind_(profile.locations().size()) {}
-
-  FrameId of(LocationId id) { return of(id, kind_of(profile_, profile_.locations()[id])); }
 
   FrameId of(LocationId id, FrameKind kind) {
     auto& known = by_kind_[id][static_cast<std::size_t>(kind)];
@@ -156,9 +160,12 @@ void FlameTree::add(const Profile& profile, std::span<const std::optional<std::s
     path.push_back(frames.of_text(key.process, FrameKind::kProcess));
     const auto& stack = key.stack;
     const std::size_t shown = std::min(stack.size(), kMostFrames);
+    FrameKind kind = FrameKind::kUser;
     for (std::size_t i = 0; i < shown; ++i) {
-      const std::size_t at = stack.size() - 1 - i;
-      path.push_back(at == 0 ? frames.of(stack[0], kind_of(key.mode)) : frames.of(stack[at]));
+      const LocationId location = stack[stack.size() - 1 - i];
+      kind = i + 1 == stack.size() ? kind_of(key.mode)
+                                   : kind_of(profile, profile.locations()[location], kind);
+      path.push_back(frames.of(location, kind));
     }
     if (shown < stack.size()) {
       path.push_back(intern({"(deeper)", "", FrameKind::kRest}));
