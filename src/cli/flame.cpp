@@ -12,6 +12,7 @@
 #include <string>
 
 #include "cli/exit_status.h"
+#include "model/text.h"
 #include "report/flame.h"
 #include "report/source.h"
 
@@ -19,14 +20,10 @@ namespace xenoprof {
 namespace {
 
 struct Arguments {
-  std::string source = kDefaultSource;
+  std::string source = "xenoprof.session";
   std::string base;
   std::string output = "flame.html";
 };
-
-FlameSource flame_source(const std::string& name, const Recorded& recorded) {
-  return {name, recorded.profile, recorded.session ? &*recorded.session : nullptr};
-}
 
 Result<void> write_page(const std::string& page, const std::string& path) {
   if (path == "-") {
@@ -46,25 +43,32 @@ Result<void> write_page(const std::string& page, const std::string& path) {
   return {};
 }
 
+Result<Recorded> read(const std::string& source) {
+  auto recorded = read_source(source);
+  if (recorded) {
+    for (const std::string& note : recorded->notes) {
+      fmt::print(stderr, "xenoprof: {}\n", printable(note));
+    }
+  }
+  return recorded;
+}
+
 Result<int> run(const Arguments& arguments) {
-  const auto recorded = read_source(arguments.source);
+  const auto recorded = read(arguments.source);
   if (!recorded) {
     return std::unexpected(recorded.error());
   }
-  std::optional<Recorded> base;
+  std::optional<Recorded> other;
+  std::optional<FlameSource> base;
   if (!arguments.base.empty()) {
-    auto read = read_source(arguments.base);
-    if (!read) {
-      return std::unexpected(read.error());
+    auto from_base = read(arguments.base);
+    if (!from_base) {
+      return std::unexpected(from_base.error());
     }
-    base = *std::move(read);
+    other = *std::move(from_base);
+    base.emplace(arguments.base, *other);
   }
-  std::optional<FlameSource> compared;
-  if (base) {
-    compared.emplace(flame_source(arguments.base, *base));
-  }
-  const auto page =
-      flame(flame_source(arguments.source, *recorded), compared ? &*compared : nullptr);
+  const auto page = flame({arguments.source, *recorded}, base ? &*base : nullptr);
   if (!page) {
     return std::unexpected(page.error());
   }
@@ -79,7 +83,8 @@ Result<int> run(const Arguments& arguments) {
 void add_flame(CLI::App& app) {
   auto* command = app.add_subcommand("flame", "A flame graph as one HTML file, to look around in");
   auto arguments = std::make_shared<Arguments>();
-  command->add_option("source", arguments->source, "A session's folder, or a pprof file")
+  command
+      ->add_option("source", arguments->source, "A session's folder, a pprof file or a perf.data")
       ->type_name("DIR|FILE")
       ->capture_default_str();
   command->add_option("-o,--output", arguments->output, "The file to write; - is standard output")

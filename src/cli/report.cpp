@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "cli/exit_status.h"
+#include "model/text.h"
 #include "report/report.h"
 #include "report/source.h"
 
@@ -49,7 +50,7 @@ CLI::Validator one_of(const Names<Value>& names) {
 }
 
 struct Arguments {
-  std::string source = kDefaultSource;
+  std::string source = "xenoprof.session";
   std::vector<std::string> columns = {"domain", "process", "image", "symbol", "mode"};
   std::string format = "text";
   ReportOptions options;
@@ -80,6 +81,9 @@ Result<int> run(Arguments& arguments) {
   if (!recorded) {
     return std::unexpected(recorded.error());
   }
+  for (const std::string& note : recorded->notes) {
+    fmt::print(stderr, "xenoprof: {}\n", printable(note));
+  }
   arguments.options.columns.clear();
   for (const std::string& column : arguments.columns) {
     arguments.options.columns.push_back(kColumns.at(column));
@@ -104,7 +108,8 @@ Result<int> run(Arguments& arguments) {
 void add_report(CLI::App& app) {
   auto* command = app.add_subcommand("report", "Where the samples fell, function by function");
   auto arguments = std::make_shared<Arguments>();
-  command->add_option("source", arguments->source, "A session's folder, or a pprof file")
+  command
+      ->add_option("source", arguments->source, "A session's folder, a pprof file or a perf.data")
       ->type_name("DIR|FILE")
       ->capture_default_str();
   command

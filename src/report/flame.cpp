@@ -88,12 +88,12 @@ class FlamePage {
 };
 
 Result<void> FlamePage::choose_events() {
-  const auto& events = shown_.profile.events();
-  std::vector<bool> used(base_ != nullptr ? base_->profile.events().size() : 0);
+  const auto& events = shown_.recorded.profile.events();
+  std::vector<bool> used(base_ != nullptr ? base_->recorded.profile.events().size() : 0);
   for (std::size_t event = 0; event < events.size(); ++event) {
     if (base_ == nullptr) {
       events_.push_back({event, 0});
-    } else if (const auto other = find_event(base_->profile, events[event]);
+    } else if (const auto other = find_event(base_->recorded.profile, events[event]);
                other && !used[*other]) {
       used[*other] = true;
       events_.push_back({event, *other});
@@ -103,7 +103,7 @@ Result<void> FlamePage::choose_events() {
   }
   for (std::size_t event = 0; event < used.size(); ++event) {
     if (!used[event]) {
-      left_out_.push_back(base_->profile.events()[event].name);
+      left_out_.push_back(base_->recorded.profile.events()[event].name);
     }
   }
   if (base_ != nullptr && events_.empty()) {
@@ -117,24 +117,27 @@ Json FlamePage::json_of_events(const Rows& rows) const {
   Json json = Json::array();
   for (const PageEvent& event : events_) {
     json.push_back({{"name", printable(rows.events[event.shown])},
-                    {"count", shown_.profile.events()[event.shown].count}});
+                    {"count", shown_.recorded.profile.events()[event.shown].count}});
     if (base_ != nullptr) {
-      json.back()["baseCount"] = base_->profile.events()[event.base].count;
+      json.back()["baseCount"] = base_->recorded.profile.events()[event.base].count;
     }
   }
   return json;
 }
 
 Json FlamePage::json_of_source(const FlameSource& source) const {
+  const auto& session = source.recorded.session;
   Json json = {{"name", printable(source.name)},
-               {"recorded", source.session != nullptr ? recorded_text(*source.session) : ""},
-               {"machine", source.session != nullptr ? printable(source.session->machine) : ""},
-               {"losses", losses_text(source.session)},
-               {"whole", is_whole(source.session)},
+               {"recorded", session ? recorded_text(*session) : ""},
+               {"machine", session ? printable(session->machine) : ""},
+               {"losses", losses_text(session ? &*session : nullptr)},
+               {"whole", is_whole(session ? &*session : nullptr)},
                {"notes", Json::array()}};
-  if (source.session != nullptr) {
-    for (const std::string& note : source.session->notes) {
-      json["notes"].push_back(printable(note));
+  for (const auto* notes : {session ? &session->notes : nullptr, &source.recorded.notes}) {
+    if (notes != nullptr) {
+      for (const std::string& note : *notes) {
+        json["notes"].push_back(printable(note));
+      }
     }
   }
   return json;
@@ -154,7 +157,7 @@ FlamePage::Weights FlamePage::weights_of(const Rows& shown,
   };
   add(shown, 0, &PageEvent::shown);
   if (base_ != nullptr) {
-    add(make_rows(base_->profile, columns, {}), events_.size(), &PageEvent::base);
+    add(make_rows(base_->recorded.profile, columns, {}), events_.size(), &PageEvent::base);
   }
   return weights_by_cells;
 }
@@ -172,14 +175,15 @@ Json FlamePage::json_of_domains() {
     return found != domains.end() ? found->second : domains.emplace_back(name, Sums()).second;
   };
   for (const FlameSource* source : {&shown_, base_}) {
-    if (source != nullptr && source->session != nullptr) {
-      for (const DomainTotals& domain : source->session->domains) {
+    if (source != nullptr && source->recorded.session) {
+      for (const DomainTotals& domain : source->recorded.session->domains) {
         find(domain.name).role = domain.role;
       }
     }
   }
   const std::vector<Column> columns = {Column::kDomain, Column::kMode};
-  for (auto& [cells, weights] : weights_of(make_rows(shown_.profile, columns, {}), columns)) {
+  for (auto& [cells, weights] :
+       weights_of(make_rows(shown_.recorded.profile, columns, {}), columns)) {
     find(cells[0]).by_mode[cells[1]] = weights;
   }
   Json json = Json::array();
@@ -206,9 +210,9 @@ Json FlamePage::json_of_nodes() {
     }
     tree.add(profile, weight_of);
   };
-  add(shown_.profile, 0, &PageEvent::shown);
+  add(shown_.recorded.profile, 0, &PageEvent::shown);
   if (base_ != nullptr) {
-    add(base_->profile, events_.size(), &PageEvent::base);
+    add(base_->recorded.profile, events_.size(), &PageEvent::base);
   }
   Flame flame = tree.flame(kMostBoxes);
 
@@ -286,7 +290,7 @@ Result<std::string> FlamePage::draw() {
   if (auto chosen = choose_events(); !chosen) {
     return std::unexpected(chosen.error());
   }
-  const Rows rows = make_rows(shown_.profile, ReportOptions().columns, {});
+  const Rows rows = make_rows(shown_.recorded.profile, ReportOptions().columns, {});
   Json json = {{"source", json_of_source(shown_)}};
   if (base_ != nullptr) {
     json["base"] = json_of_source(*base_);

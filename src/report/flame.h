@@ -4,16 +4,14 @@
 
 #include <string>
 
-#include "model/profile.h"
 #include "model/result.h"
-#include "report/session_file.h"
+#include "report/source.h"
 
 namespace xenoprof {
 
 struct FlameSource {
   std::string name;  // what the user calls it: a folder or a file
-  const Profile& profile;
-  const SessionRecord* session = nullptr;  // may be null
+  const Recorded& recorded;
 };
 
 // With a base, what differs from it.

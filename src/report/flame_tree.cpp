@@ -6,6 +6,8 @@
 #include <functional>
 #include <map>
 #include <numeric>
+#include <optional>
+#include <ranges>
 #include <utility>
 
 #include "model/text.h"
@@ -15,7 +17,7 @@ namespace {
 
 // perf's own stacks have at most 127 frames; a pprof file may have any number, and each is a row of
 // the picture.
-constexpr std::size_t kMostFrames = 500;
+constexpr std::uint32_t kMostDepth = 500;
 
 constexpr std::uint64_t kKernelHalf = std::uint64_t{1} << 63;
 
@@ -68,20 +70,82 @@ std::string or_dash(std::string_view name) {
 }
 
 bool names_domains(const Profile& profile) {
-  return std::any_of(profile.samples().begin(), profile.samples().end(),
-                     [](const Sample& sample) { return sample.key.domain != 0; });
+  return std::ranges::any_of(profile.samples(),
+                             [](const Sample& sample) { return sample.key.domain != 0; });
 }
 
 }  // namespace
 
-// The frames of a profile's locations, each looked up by its texts but once.
-class FlameTree::Frames {
+// Puts a profile's samples into the tree, and looks up each of its texts, locations and callers but
+// once.
+class FlameTree::Adding {
  public:
-  Frames(FlameTree& tree, const Profile& profile)
-      : tree_(tree), profile_(profile), by_kind_(profile.locations().size()) {}
+  Adding(FlameTree& tree, const Profile& profile)
+      : tree_(tree),
+        profile_(profile),
+        with_domains_(names_domains(profile)),
+        frames_(profile.locations().size()) {}
 
-  FrameId of(LocationId id, FrameKind kind) {
-    auto& known = by_kind_[id][static_cast<std::size_t>(kind)];
+  NodeId node_of(const SampleKey& key) {
+    const NodeId process = process_of(key);
+    const Frame& leaf = profile_.frames()[key.stack];
+    return call(node_of(process, leaf.caller), leaf.location, kind_of(key.mode));
+  }
+
+ private:
+  static constexpr std::size_t kKinds = static_cast<std::size_t>(FrameKind::kRest) + 1;
+  struct Caller {
+    NodeId process;
+    StackId stack;
+
+    friend bool operator==(const Caller&, const Caller&) = default;
+  };
+
+  NodeId process_of(const SampleKey& key) {
+    const NodeId domain =
+        with_domains_ ? tree_.child(0, frame_of_text(key.domain, FrameKind::kDomain)) : 0;
+    return tree_.child(domain, frame_of_text(key.process, FrameKind::kProcess));
+  }
+
+  // Of a whole stack without its leaf. Not by recursion: a file may have stacks of any depth.
+  NodeId node_of(NodeId process, StackId stack) {
+    missing_.clear();
+    NodeId node = process;
+    for (; stack != 0; stack = profile_.frames()[stack].caller) {
+      const Caller caller{process, stack};
+      const auto [id, added] =
+          caller_ids_.insert(mix((std::uint64_t{process} << 32) | stack, 0),
+                             [&](std::uint32_t known) { return callers_[known] == caller; });
+      if (!added) {
+        node = caller_nodes_[id];
+        break;
+      }
+      callers_.push_back(caller);
+      caller_nodes_.push_back(0);
+      missing_.push_back(id);
+    }
+    for (const std::uint32_t id : std::views::reverse(missing_)) {
+      const LocationId location = profile_.frames()[callers_[id].stack].location;
+      node = call(node, location,
+                  kind_of(profile_, profile_.locations()[location],
+                          node == process ? FrameKind::kUser : tree_.kind(node)));
+      caller_nodes_[id] = node;
+    }
+    return node;
+  }
+
+  NodeId call(NodeId caller, LocationId location, FrameKind kind) {
+    if (tree_.kind(caller) == FrameKind::kRest) {
+      return caller;
+    }
+    if (tree_.nodes_[caller].depth == kMostDepth) {
+      return tree_.child(caller, tree_.intern({"(deeper)", "", FrameKind::kRest}));
+    }
+    return tree_.child(caller, frame_of(location, kind));
+  }
+
+  FrameId frame_of(LocationId id, FrameKind kind) {
+    auto& known = frames_[id][static_cast<std::size_t>(kind)];
     if (!known) {
       const Location& location = profile_.locations()[id];
       known =
@@ -91,28 +155,32 @@ class FlameTree::Frames {
     return *known;
   }
 
-  FrameId of_text(StringId text, FrameKind kind) {
-    auto [entry, added] = of_text_.try_emplace({text, kind});
+  FrameId frame_of_text(StringId text, FrameKind kind) {
+    const auto [entry, added] = of_text_.try_emplace({text, kind});
     if (added) {
       entry->second = tree_.intern({or_dash(profile_.text(text)), "", kind});
     }
     return entry->second;
   }
 
- private:
-  static constexpr std::size_t kKinds = static_cast<std::size_t>(FrameKind::kRest) + 1;
-
   FlameTree& tree_;
   const Profile& profile_;
-  std::vector<std::array<std::optional<FrameId>, kKinds>> by_kind_;
+  const bool with_domains_;
+  std::vector<std::array<std::optional<FrameId>, kKinds>> frames_;  // by location and kind
   std::map<std::pair<StringId, FrameKind>, FrameId> of_text_;
+  IdIndex caller_ids_;
+  std::vector<Caller> callers_;
+  std::vector<NodeId> caller_nodes_;
+  std::vector<std::uint32_t> missing_;
 };
 
-FlameTree::FlameTree(std::size_t weights) : weights_(weights), own_(weights) {
-  nodes_.push_back({0, intern({"all", "", FrameKind::kAll})});
+FlameTree::FlameTree(std::size_t weights) : weights_(weights) {
+  const FrameId all = intern({"all", "", FrameKind::kAll});
+  nodes_.push_back({0, all, 0});
+  own_.resize(weights_);
 }
 
-FlameTree::FrameId FlameTree::intern(Frame frame) {
+FlameTree::FrameId FlameTree::intern(FlameFrame frame) {
   // Printable texts have no character 0.
   std::string key = frame.name + '\0' + frame.image + '\0' + static_cast<char>(frame.kind);
   const auto [entry, added] =
@@ -124,62 +192,29 @@ FlameTree::FrameId FlameTree::intern(Frame frame) {
 }
 
 FlameTree::NodeId FlameTree::child(NodeId parent, FrameId frame) {
-  const auto [entry, added] = children_.try_emplace((std::uint64_t{parent} << 32) | frame,
-                                                    static_cast<NodeId>(nodes_.size()));
+  // The root, node 0, is nobody's child and not in the index.
+  const auto [id, added] =
+      node_ids_.insert(mix((std::uint64_t{parent} << 32) | frame, 0), [&](std::uint32_t known) {
+        const Node& node = nodes_[known + 1];
+        return node.parent == parent && node.frame == frame;
+      });
   if (added) {
-    nodes_.push_back({parent, frame});
+    nodes_.push_back({parent, frame, nodes_[parent].depth + 1});
     own_.resize(own_.size() + weights_);
   }
-  return entry->second;
+  return id + 1;
 }
 
 void FlameTree::add(const Profile& profile, std::span<const std::optional<std::size_t>> weight_of) {
-  Frames frames(*this, profile);
-  const bool with_domains = names_domains(profile);
-  std::vector<FrameId> path;
-  // Neighbours mostly share the outer frames, which then need no looking up.
-  std::vector<FrameId> last_path;
-  std::vector<NodeId> last_nodes;
-  const auto counts = [&](const Sample& sample) {
+  Adding adding(*this, profile);
+  for (const Sample& sample : profile.samples()) {
+    std::optional<NodeId> node;
     for (std::size_t event = 0; event < weight_of.size(); ++event) {
       if (weight_of[event] && sample.samples[event] != 0) {
-        return true;
-      }
-    }
-    return false;
-  };
-  for (const Sample& sample : profile.samples()) {
-    if (!counts(sample)) {
-      continue;
-    }
-    const SampleKey& key = sample.key;
-    path.clear();
-    if (with_domains) {
-      path.push_back(frames.of_text(key.domain, FrameKind::kDomain));
-    }
-    path.push_back(frames.of_text(key.process, FrameKind::kProcess));
-    const auto& stack = key.stack;
-    const std::size_t shown = std::min(stack.size(), kMostFrames);
-    FrameKind kind = FrameKind::kUser;
-    for (std::size_t i = 0; i < shown; ++i) {
-      const LocationId location = stack[stack.size() - 1 - i];
-      kind = i + 1 == stack.size() ? kind_of(key.mode)
-                                   : kind_of(profile, profile.locations()[location], kind);
-      path.push_back(frames.of(location, kind));
-    }
-    if (shown < stack.size()) {
-      path.push_back(intern({"(deeper)", "", FrameKind::kRest}));
-    }
-    const auto fork = std::mismatch(path.begin(), path.end(), last_path.begin(), last_path.end());
-    const auto same = static_cast<std::size_t>(fork.first - path.begin());
-    last_nodes.resize(same);
-    for (std::size_t i = same; i < path.size(); ++i) {
-      last_nodes.push_back(child(i == 0 ? 0 : last_nodes[i - 1], path[i]));
-    }
-    path.swap(last_path);
-    for (std::size_t event = 0; event < weight_of.size(); ++event) {
-      if (weight_of[event]) {
-        own_[last_nodes.back() * weights_ + *weight_of[event]] += sample.samples[event];
+        if (!node) {
+          node = adding.node_of(sample.key);
+        }
+        own_[*node * weights_ + *weight_of[event]] += sample.samples[event];
       }
     }
   }

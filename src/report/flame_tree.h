@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "model/id_index.h"
 #include "model/profile.h"
 
 namespace xenoprof {
@@ -26,7 +27,7 @@ enum class FrameKind : std::uint8_t {
 };
 
 // What boxes of the same name have in common. Texts are printable().
-struct Frame {
+struct FlameFrame {
   std::string name;
   std::string image;  // of the kinds that are code
   FrameKind kind = FrameKind::kAll;
@@ -34,7 +35,7 @@ struct Frame {
 
 // The tree in preorder: what follows a node with a greater depth is above it.
 struct Flame {
-  std::vector<Frame> frames;
+  std::vector<FlameFrame> frames;
   std::vector<std::uint32_t> depth_of;  // per node
   std::vector<std::uint32_t> frame_of;  // per node, into `frames`
   // Per node, so many as the tree has weights: samples of the node and all above it.
@@ -62,20 +63,22 @@ class FlameTree {
   struct Node {
     NodeId parent = 0;
     FrameId frame = 0;
+    std::uint32_t depth = 0;
   };
-  class Frames;
+  class Adding;
 
-  FrameId intern(Frame frame);
+  FrameId intern(FlameFrame frame);
   NodeId child(NodeId parent, FrameId frame);
+  FrameKind kind(NodeId node) const { return frames_[nodes_[node].frame].kind; }
   std::vector<std::uint64_t> samples_of_subtrees() const;
   std::vector<double> largest_shares(const std::vector<std::uint64_t>& samples) const;
 
   std::size_t weights_;
-  std::vector<Frame> frames_;
+  std::vector<FlameFrame> frames_;
   std::unordered_map<std::string, FrameId> frame_ids_;
   std::vector<Node> nodes_;         // a parent comes before its children; the first is the root
   std::vector<std::uint64_t> own_;  // per node and weight, without what is above it
-  std::unordered_map<std::uint64_t, NodeId> children_;  // by parent and frame
+  IdIndex node_ids_;
 };
 
 }  // namespace xenoprof

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+// The one place where a view's source is opened, whatever it is.
 #pragma once
 
 #include <filesystem>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "model/profile.h"
 #include "model/result.h"
@@ -10,14 +13,14 @@
 
 namespace xenoprof {
 
-inline constexpr char kDefaultSource[] = "xenoprof.session";
-
-// A session's folder, or a pprof file alone.
 struct Recorded {
   Profile profile;
-  std::optional<SessionRecord> session;
+  std::optional<SessionRecord> session;  // of a session's folder
+  // What was not understood or has no names, counted; a sentence each.
+  std::vector<std::string> notes;
 };
 
+// A session's folder, a pprof file, or a perf.data.
 Result<Recorded> read_source(const std::filesystem::path& source);
 
 }  // namespace xenoprof
