@@ -28,6 +28,12 @@ function percent(share) {
   return `${oneDigit.format(100 * share)} %`;
 }
 
+// In a column of percentages; nothing for nothing, so that what there is stands out.
+function percentCell(samples, all) {
+  const share = 100 * ratio(samples, all);
+  return samples === 0 ? '' : share < 0.05 ? '<0.1' : oneDigit.format(share);
+}
+
 function points(share) {
   return `${share < 0 ? '−' : '+'}${oneDigit.format(Math.abs(100 * share))}`;
 }
@@ -94,7 +100,7 @@ function modeColour(mode, turn = 0, shade = 0) {
 const colours = tree.frames.name.map((name, frame) => {
   const kind = kinds[tree.frames.kind[frame]];
   if (!modes.includes(kind)) {
-    return kind === 'rest' ? 'var(--plainer)' : 'var(--plain)';
+    return `var(--${kind === 'rest' ? 'striped' : 'plain'})`;
   }
   const shade = Math.round(12 * hash(texts[name]) - 6);
   const turn = Math.round(16 * hash(texts[tree.frames.image[frame]]) - 8);
@@ -561,12 +567,11 @@ function columns() {
   const shown = data.events.flatMap((event, index) => {
     const share = {key: `share${index}`, heading: index === state.event ? '%' : `% ${event.name}`,
       number: true, value: row => row.samples[index],
-      text: row => row.samples[index] === 0 ? '' : oneDigit.format(100 * ratio(row.samples[index], totals[index]))};
+      text: row => percentCell(row.samples[index], totals[index])};
     if (comparing) {
       return index !== state.event ? [] : [share,
         {key: `base${index}`, heading: '% base', number: true, value: row => row.samples[eventCount + index],
-          text: row => row.samples[eventCount + index] === 0 ? ''
-            : oneDigit.format(100 * ratio(row.samples[eventCount + index], totals[eventCount + index]))},
+          text: row => percentCell(row.samples[eventCount + index], totals[eventCount + index])},
         {key: `change${index}`, heading: 'Difference', number: true,
           value: row => difference(index, row.samples[index], row.samples[eventCount + index]).change,
           size: row => Math.abs(difference(index, row.samples[index], row.samples[eventCount + index]).change),

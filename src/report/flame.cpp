@@ -26,6 +26,11 @@ using Json = nlohmann::ordered_json;
 constexpr std::size_t kMostBoxes = 30'000;
 constexpr std::size_t kMostRows = 1'000;
 
+const std::vector<Column> kColumns = {Column::kDomain, Column::kProcess, Column::kImage,
+                                      Column::kSymbol, Column::kMode};
+constexpr std::size_t kDomainCell = 0;
+constexpr std::size_t kModeCell = 4;
+
 // The page's texts, each once.
 class Texts {
  public:
@@ -68,17 +73,19 @@ class FlamePage {
   Result<std::string> draw();
 
  private:
+  // By the cells of a row.
+  using Weights = std::map<std::vector<std::string>, std::vector<std::uint64_t>>;
+
   Result<void> choose_events();
   Json json_of_events(const Rows& rows) const;
   Json json_of_source(const FlameSource& source) const;
-  Json json_of_domains();
+  Json json_of_domains(const Weights& functions);
   Json json_of_nodes();
-  Json json_of_rows(const Rows& shown);
+  Json json_of_rows(const Weights& functions);
 
   // The samples of the page's events, first of the profile shown, then of the base.
   std::size_t weights() const { return events_.size() * (base_ != nullptr ? 2 : 1); }
-  using Weights = std::map<std::vector<std::string>, std::vector<std::uint64_t>>;
-  Weights weights_of(const Rows& shown, const std::vector<Column>& columns) const;
+  Weights weights_of(const Rows& shown) const;
 
   const FlameSource& shown_;
   const FlameSource* base_;
@@ -143,8 +150,7 @@ Json FlamePage::json_of_source(const FlameSource& source) const {
   return json;
 }
 
-FlamePage::Weights FlamePage::weights_of(const Rows& shown,
-                                         const std::vector<Column>& columns) const {
+FlamePage::Weights FlamePage::weights_of(const Rows& shown) const {
   Weights weights_by_cells;
   const auto add = [&](const Rows& rows, std::size_t first, std::size_t PageEvent::*event) {
     for (const Row& row : rows.rows) {
@@ -157,13 +163,13 @@ FlamePage::Weights FlamePage::weights_of(const Rows& shown,
   };
   add(shown, 0, &PageEvent::shown);
   if (base_ != nullptr) {
-    add(make_rows(base_->recorded.profile, columns, {}), events_.size(), &PageEvent::base);
+    add(make_rows(base_->recorded.profile, kColumns, {}), events_.size(), &PageEvent::base);
   }
   return weights_by_cells;
 }
 
 // Each domain with its samples by mode: one list per mode, of one number per weight.
-Json FlamePage::json_of_domains() {
+Json FlamePage::json_of_domains(const Weights& functions) {
   struct Sums {
     std::string role;
     std::map<std::string, std::vector<std::uint64_t>> by_mode;
@@ -181,10 +187,12 @@ Json FlamePage::json_of_domains() {
       }
     }
   }
-  const std::vector<Column> columns = {Column::kDomain, Column::kMode};
-  for (auto& [cells, weights] :
-       weights_of(make_rows(shown_.recorded.profile, columns, {}), columns)) {
-    find(cells[0]).by_mode[cells[1]] = weights;
+  for (const auto& [cells, samples] : functions) {
+    auto& sum = find(cells[kDomainCell]).by_mode[cells[kModeCell]];
+    sum.resize(weights());
+    for (std::size_t weight = 0; weight < weights(); ++weight) {
+      sum[weight] += samples[weight];
+    }
   }
   Json json = Json::array();
   for (auto& [name, sums] : domains) {
@@ -249,17 +257,15 @@ Json FlamePage::json_of_nodes() {
 }
 
 // The functions with the largest shares of any event.
-Json FlamePage::json_of_rows(const Rows& shown) {
-  const std::vector<Column> columns = ReportOptions().columns;
-  const Weights all = weights_of(shown, columns);
+Json FlamePage::json_of_rows(const Weights& functions) {
   std::vector<std::uint64_t> totals(weights());
-  for (const auto& [cells, samples] : all) {
+  for (const auto& [cells, samples] : functions) {
     for (std::size_t weight = 0; weight < weights(); ++weight) {
       totals[weight] += samples[weight];
     }
   }
   std::vector<std::pair<double, Weights::const_iterator>> by_share;
-  for (auto row = all.begin(); row != all.end(); ++row) {
+  for (auto row = functions.begin(); row != functions.end(); ++row) {
     double share = 0;
     for (std::size_t weight = 0; weight < weights(); ++weight) {
       if (totals[weight] != 0) {
@@ -290,7 +296,8 @@ Result<std::string> FlamePage::draw() {
   if (auto chosen = choose_events(); !chosen) {
     return std::unexpected(chosen.error());
   }
-  const Rows rows = make_rows(shown_.recorded.profile, ReportOptions().columns, {});
+  const Rows rows = make_rows(shown_.recorded.profile, kColumns, {});
+  const Weights functions = weights_of(rows);
   Json json = {{"source", json_of_source(shown_)}};
   if (base_ != nullptr) {
     json["base"] = json_of_source(*base_);
@@ -300,8 +307,8 @@ Result<std::string> FlamePage::draw() {
     }
   }
   json["events"] = json_of_events(rows);
-  json["domains"] = json_of_domains();
-  json["table"] = json_of_rows(rows);
+  json["domains"] = json_of_domains(functions);
+  json["table"] = json_of_rows(functions);
   json["tree"] = json_of_nodes();
   json["texts"] = texts_.take();
   std::string text = json.dump(-1, ' ', true);
