@@ -6,7 +6,7 @@
 #include <string_view>
 #include <system_error>
 
-#include "perf/data_file.h"
+#include "perf/data_reader.h"
 #include "perf/interpret.h"
 #include "pprof/pprof.h"
 #include "symbols/resolve.h"
@@ -38,10 +38,8 @@ Result<Recorded> read_perf_data(const std::filesystem::path& path) {
     }
     interpreter.add(**record);
   }
-  Recorded recorded{std::move(interpreter.profile()), {}, {}};
-  if (reader->truncated()) {
-    recorded.notes.push_back(path.string() + " stops before its end.");
-  }
+  interpreter.set_build_ids(reader->build_ids());
+  Recorded recorded{std::move(interpreter.profile()), {}, reader->notes()};
   for (std::string& note : resolve(recorded.profile)) {
     recorded.notes.push_back(std::move(note));
   }
