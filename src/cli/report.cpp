@@ -77,7 +77,7 @@ bool wants_colour() {
 }
 
 Result<int> run(Arguments& arguments) {
-  const auto recorded = read_source(arguments.source);
+  const auto recorded = read_source(arguments.source, Stacks::kLeavesOnly);
   if (!recorded) {
     return std::unexpected(recorded.error());
   }
