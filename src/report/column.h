@@ -13,7 +13,7 @@
 
 namespace xenoprof {
 
-enum class Column : std::uint8_t {
+enum class Column {
   kDomain,
   kProcess,
   kPid,

@@ -385,8 +385,8 @@ std::string TextReport::tree_heading(const CallTree& tree) const {
   return styled(paragraph(text), Style::kBold, options_.style.colour) + "\n";
 }
 
-// Branches before each node's name. A node that is the only one below its parent stands under it
-// without a branch: most of a stack is such, and it would run off the right edge.
+// Branches before each node's name. A node that is the only one drawn below its parent stands
+// under it without a branch: most of a stack is such, and it would run off the right edge.
 std::vector<std::string> branches(const CallTree& tree) {
   struct Level {
     std::string inner;  // stands before all that is below
@@ -405,8 +405,7 @@ std::vector<std::string> branches(const CallTree& tree) {
   std::vector<Level> levels;
   for (std::size_t i = 0; i < nodes.size(); ++i) {
     levels.resize(nodes[i].depth);
-    const std::size_t count = children[i] + (nodes[i].hidden != 0 ? 1 : 0);
-    Level level{.inner = {}, .only = count == 1 && nodes[i].hidden == 0, .left = count};
+    Level level{.inner = {}, .only = children[i] == 1, .left = children[i]};
     if (!levels.empty()) {
       Level& above = levels.back();
       --above.left;
