@@ -49,6 +49,7 @@ class Adder {
   // For each column asked for, its index in one of the two.
   std::vector<std::size_t> index_of_;
   Groups contexts_;
+  std::size_t context_ = 0;  // of the sample before
   Groups places_;
   std::vector<std::uint32_t> place_of_;  // per location
   std::vector<std::uint32_t> buffer_;
@@ -90,7 +91,11 @@ std::size_t Adder::context_of(const SampleKey& key) {
   for (const Column column : context_columns_) {
     buffer_.push_back(cells_.of_leaf(column, key));
   }
-  return contexts_.of(buffer_);
+  // Neighbours are often of one process.
+  if (context_ == contexts_.size() || !std::ranges::equal(contexts_.cells(context_), buffer_)) {
+    context_ = contexts_.of(buffer_);
+  }
+  return context_;
 }
 
 void Adder::add_leaves(Filter& filter) {

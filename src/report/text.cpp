@@ -145,36 +145,42 @@ std::string TextReport::header() const {
 std::string TextReport::domain_table() const {
   // Of each domain and event: all samples, then those of each mode.
   using Sums = std::map<std::string, std::vector<std::map<std::string, std::uint64_t>>>;
-  const std::vector<Column> by = {Column::kDomain, Column::kMode};
-  const Rows by_mode = make_rows(view_.profile, view_.cells, view_.filter, {.columns = by});
-  const Rows by_domain =
-      make_rows(view_.profile, view_.cells, view_.filter, {.columns = {Column::kDomain}});
+  const Rows by_mode = make_rows(view_.profile, view_.cells, view_.filter,
+                                 {.columns = {Column::kDomain, Column::kMode}});
   Sums sums;
-  std::vector<std::string> order;
-  const auto add_domain = [&](const std::string& name) {
-    if (sums.try_emplace(name, events()).second) {
-      order.push_back(name);
+  for (const Row& row : by_mode.rows) {
+    auto& of_domain = sums.try_emplace(row.cells[0], events()).first->second;
+    for (std::size_t event = 0; event < events(); ++event) {
+      of_domain[event][row.cells[1]] += row.samples[event];
     }
-  };
+  }
+  // The session's order, or that of the samples.
+  std::vector<std::string> order;
   std::map<std::string, std::string> roles;
   if (session_ != nullptr) {
     for (const DomainTotals& domain : session_->domains) {
-      if (is_asked(domain.name) ||
-          std::ranges::any_of(by_domain.rows,
-                              [&](const Row& row) { return row.cells[0] == domain.name; })) {
-        add_domain(domain.name);
-      }
       roles[domain.name] = domain.role;
+      if (sums.contains(domain.name) || is_asked(domain.name)) {
+        sums.try_emplace(domain.name, events());
+        order.push_back(domain.name);
+      }
     }
   }
-  for (const Row& row : by_domain.rows) {
-    add_domain(row.cells[0]);
-  }
-  for (const Row& row : by_mode.rows) {
-    for (std::size_t event = 0; event < events(); ++event) {
-      sums[row.cells[0]][event][row.cells[1]] += row.samples[event];
+  const auto samples_of = [&](const std::string& name) {
+    std::uint64_t samples = 0;
+    for (const auto& [mode, number] : sums.at(name).front()) {
+      samples += number;
+    }
+    return samples;
+  };
+  std::vector<std::string> others;
+  for (const auto& [name, of_domain] : sums) {
+    if (!roles.contains(name)) {
+      others.push_back(name);
     }
   }
+  std::ranges::stable_sort(others, std::greater(), samples_of);
+  order.insert(order.end(), others.begin(), others.end());
   std::vector<TextColumn> columns = {{.heading = "Domain", .least = 10}};
   if (!roles.empty()) {
     columns.push_back({.heading = "Role"});
@@ -421,8 +427,10 @@ std::vector<std::string> branches(const CallTree& tree) {
 }
 
 TextTable TextReport::fill_tree_table(const CallTree& tree, bool compact) const {
+  // Where a chain of callers ends says little.
+  const bool callees = options_.function->direction == Direction::kCallees;
   std::vector<TextColumn> columns;
-  add_event_columns(columns, true, compact);
+  add_event_columns(columns, callees, compact);
   columns.push_back({.heading = "Function", .least = 30});
   columns.push_back({.heading = "Image", .least = 8});
   TextTable table(std::move(columns));
@@ -435,7 +443,8 @@ TextTable TextReport::fill_tree_table(const CallTree& tree, bool compact) const 
   for (std::size_t i = 0; i < tree.nodes.size(); ++i) {
     const CallTree::Node& node = tree.nodes[i];
     std::vector<TextCell> cells;
-    const bool hot = add_event_cells(cells, node.samples, node.total, compact);
+    const bool hot = callees ? add_event_cells(cells, node.samples, node.total, compact)
+                             : add_event_cells(cells, node.total, {}, compact);
     cells.push_back({before[i] + (node.symbol.empty() ? "-" : printable(node.symbol)),
                      hot ? Style::kBold : Style::kPlain});
     cells.push_back({images[node.image], style_of(to_string(node.mode))});
