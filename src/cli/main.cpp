@@ -10,10 +10,12 @@
 #include <vector>
 
 #include "cli/agent.h"
+#include "cli/diff.h"
 #include "cli/exit_status.h"
 #include "cli/list.h"
 #include "cli/record.h"
 #include "cli/report.h"
+#include "cli/work.h"
 
 namespace {
 
@@ -48,6 +50,8 @@ int main(int argc, char** argv) {
   xenoprof::add_list(app);
   xenoprof::add_record(app);
   xenoprof::add_report(app);
+  xenoprof::add_diff(app);
+  xenoprof::add_work(app);
   xenoprof::add_agent(app);
   // Runs as a program of its own, see above; here for --help.
   app.add_subcommand("lab", "Emulated machines to try xenoprof on; see `xenoprof lab --help`");
