@@ -73,6 +73,7 @@ class SourceOption {
   void add_to(CLI::App& command);
   // Prints what was not understood.
   Result<Recorded> read() const;
+  const std::string& path() const { return path_; }
 
  private:
   std::string path_ = "xenoprof.session";

@@ -92,7 +92,7 @@ void DiffText::add_numbers(const ComparedRow& row, bool compact,
                                             : "new";
     }
     cells.push_back({std::move(ratio), style});
-    cells.push_back({sure && change.share ? fmt::format("{:.1f}", 100 * *change.share) : "",
+    cells.push_back({sure && change.share ? fmt::format("{:.1f} %", 100 * *change.share) : "",
                      style});
   }
 }
@@ -109,7 +109,7 @@ TextTable DiffText::fill_table(const Comparison& comparison, std::span<const Com
       columns.push_back({.heading = "95 %", .group = group, .right = true});
     }
     columns.push_back({.heading = "Ratio", .group = group, .right = true});
-    columns.push_back({.heading = "% of it", .group = group, .right = true});
+    columns.push_back({.heading = "Share", .group = group, .right = true});
   }
   const SampleColumns places(comparison.columns, compact);
   places.add_to(columns);
@@ -211,7 +211,7 @@ std::string DiffText::losses(const DiffInput& input) const {
 std::string DiffText::footer() const {
   std::string text =
       "95 %: sampling error of the growth (Poisson); the intervals of a table hold all at once. ~: "
-      "no difference beyond it. % of it: share of the growth of all.";
+      "no difference beyond it. Share: of the growth of all.";
   text = paragraph(text);
   for (const DiffInput& input : inputs_) {
     if (const std::string lost = losses(input); !lost.empty()) {
