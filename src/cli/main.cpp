@@ -10,11 +10,14 @@
 #include <vector>
 
 #include "cli/agent.h"
+#include "cli/diff.h"
 #include "cli/exit_status.h"
+#include "cli/export.h"
 #include "cli/flame.h"
 #include "cli/list.h"
 #include "cli/record.h"
 #include "cli/report.h"
+#include "cli/work.h"
 
 namespace {
 
@@ -49,7 +52,10 @@ int main(int argc, char** argv) {
   xenoprof::add_list(app);
   xenoprof::add_record(app);
   xenoprof::add_report(app);
+  xenoprof::add_diff(app);
+  xenoprof::add_work(app);
   xenoprof::add_flame(app);
+  xenoprof::add_export(app);
   xenoprof::add_agent(app);
   // Runs as a program of its own, see above; here for --help.
   app.add_subcommand("lab", "Emulated machines to try xenoprof on; see `xenoprof lab --help`");

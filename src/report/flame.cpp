@@ -26,8 +26,8 @@ using Json = nlohmann::ordered_json;
 constexpr std::size_t kMostBoxes = 30'000;
 constexpr std::size_t kMostRows = 1'000;
 
-const std::vector<Column> kColumns = {Column::kDomain, Column::kProcess, Column::kImage,
-                                      Column::kSymbol, Column::kMode};
+const std::vector<Column> kPageColumns = {Column::kDomain, Column::kProcess, Column::kImage,
+                                          Column::kSymbol, Column::kMode};
 constexpr std::size_t kDomainCell = 0;
 constexpr std::size_t kModeCell = 4;
 
@@ -68,7 +68,9 @@ std::optional<std::size_t> find_event(const Profile& profile, const Event& event
 
 class FlamePage {
  public:
-  FlamePage(const FlameSource& shown, const FlameSource* base) : shown_(shown), base_(base) {}
+  FlamePage(const FlameSource& shown, const FlameSource* base,
+            const std::vector<FilterTerm>& filter)
+      : shown_(shown), base_(base), filter_(filter) {}
 
   Result<std::string> draw();
 
@@ -77,20 +79,24 @@ class FlamePage {
   using Weights = std::map<std::vector<std::string>, std::vector<std::uint64_t>>;
 
   Result<void> choose_events();
-  Json json_of_events(const Rows& rows) const;
+  // The samples of one of the profiles, from weight `first` on.
+  Result<void> read(const Profile& profile, std::size_t first, std::size_t PageEvent::*event,
+                    FlameTree& tree);
+  Json json_of_events() const;
   Json json_of_source(const FlameSource& source) const;
-  Json json_of_domains(const Weights& functions);
-  Json json_of_nodes();
-  Json json_of_rows(const Weights& functions);
+  Json json_of_domains();
+  Json json_of_nodes(const FlameTree& tree);
+  Json json_of_rows();
 
   // The samples of the page's events, first of the profile shown, then of the base.
   std::size_t weights() const { return events_.size() * (base_ != nullptr ? 2 : 1); }
-  Weights weights_of(const Rows& shown) const;
 
   const FlameSource& shown_;
   const FlameSource* base_;
+  const std::vector<FilterTerm>& filter_;
   std::vector<PageEvent> events_;
   std::vector<std::string> left_out_;  // events that only one of the profiles has
+  Weights functions_;
   Texts texts_;
 };
 
@@ -120,10 +126,11 @@ Result<void> FlamePage::choose_events() {
   return {};
 }
 
-Json FlamePage::json_of_events(const Rows& rows) const {
+Json FlamePage::json_of_events() const {
+  const auto labels = event_labels(shown_.recorded.profile.events());
   Json json = Json::array();
   for (const PageEvent& event : events_) {
-    json.push_back({{"name", printable(rows.events[event.shown])},
+    json.push_back({{"name", printable(labels[event.shown])},
                     {"count", shown_.recorded.profile.events()[event.shown].count}});
     if (base_ != nullptr) {
       json.back()["baseCount"] = base_->recorded.profile.events()[event.base].count;
@@ -150,26 +157,30 @@ Json FlamePage::json_of_source(const FlameSource& source) const {
   return json;
 }
 
-FlamePage::Weights FlamePage::weights_of(const Rows& shown) const {
-  Weights weights_by_cells;
-  const auto add = [&](const Rows& rows, std::size_t first, std::size_t PageEvent::*event) {
-    for (const Row& row : rows.rows) {
-      auto& sum = weights_by_cells[row.cells];
-      sum.resize(weights());
-      for (std::size_t i = 0; i < events_.size(); ++i) {
-        sum[first + i] += row.samples[events_[i].*event];
-      }
-    }
-  };
-  add(shown, 0, &PageEvent::shown);
-  if (base_ != nullptr) {
-    add(make_rows(base_->recorded.profile, kColumns, {}), events_.size(), &PageEvent::base);
+Result<void> FlamePage::read(const Profile& profile, std::size_t first,
+                             std::size_t PageEvent::*event, FlameTree& tree) {
+  const Cells cells(profile);
+  auto filter = Filter::make(cells, filter_);
+  if (!filter) {
+    return std::unexpected(filter.error());
   }
-  return weights_by_cells;
+  for (const Row& row : make_rows(profile, cells, *filter, {.columns = kPageColumns}).rows) {
+    auto& sum = functions_[row.cells];
+    sum.resize(weights());
+    for (std::size_t i = 0; i < events_.size(); ++i) {
+      sum[first + i] += row.samples[events_[i].*event];
+    }
+  }
+  std::vector<std::optional<std::size_t>> weight_of(profile.events().size());
+  for (std::size_t i = 0; i < events_.size(); ++i) {
+    weight_of[events_[i].*event] = first + i;
+  }
+  tree.add(NamedStacks(profile, cells, *filter), weight_of);
+  return {};
 }
 
 // Each domain with its samples by mode: one list per mode, of one number per weight.
-Json FlamePage::json_of_domains(const Weights& functions) {
+Json FlamePage::json_of_domains() {
   struct Sums {
     std::string role;
     std::map<std::string, std::vector<std::uint64_t>> by_mode;
@@ -187,7 +198,7 @@ Json FlamePage::json_of_domains(const Weights& functions) {
       }
     }
   }
-  for (const auto& [cells, samples] : functions) {
+  for (const auto& [cells, samples] : functions_) {
     auto& sum = find(cells[kDomainCell]).by_mode[cells[kModeCell]];
     sum.resize(weights());
     for (std::size_t weight = 0; weight < weights(); ++weight) {
@@ -209,20 +220,8 @@ Json FlamePage::json_of_domains(const Weights& functions) {
   return json;
 }
 
-Json FlamePage::json_of_nodes() {
-  FlameTree tree(weights());
-  const auto add = [&](const Profile& profile, std::size_t first, std::size_t PageEvent::*event) {
-    std::vector<std::optional<std::size_t>> weight_of(profile.events().size());
-    for (std::size_t i = 0; i < events_.size(); ++i) {
-      weight_of[events_[i].*event] = first + i;
-    }
-    tree.add(profile, weight_of);
-  };
-  add(shown_.recorded.profile, 0, &PageEvent::shown);
-  if (base_ != nullptr) {
-    add(base_->recorded.profile, events_.size(), &PageEvent::base);
-  }
-  Flame flame = tree.flame(kMostBoxes);
+Json FlamePage::json_of_nodes(const FlameTree& tree) {
+  const Flame flame = tree.flame(kMostBoxes);
 
   // Only the frames that are still in the tree.
   std::unordered_map<std::uint32_t, std::size_t> frames;
@@ -257,15 +256,15 @@ Json FlamePage::json_of_nodes() {
 }
 
 // The functions with the largest shares of any event.
-Json FlamePage::json_of_rows(const Weights& functions) {
+Json FlamePage::json_of_rows() {
   std::vector<std::uint64_t> totals(weights());
-  for (const auto& [cells, samples] : functions) {
+  for (const auto& [cells, samples] : functions_) {
     for (std::size_t weight = 0; weight < weights(); ++weight) {
       totals[weight] += samples[weight];
     }
   }
   std::vector<std::pair<double, Weights::const_iterator>> by_share;
-  for (auto row = functions.begin(); row != functions.end(); ++row) {
+  for (auto row = functions_.begin(); row != functions_.end(); ++row) {
     double share = 0;
     for (std::size_t weight = 0; weight < weights(); ++weight) {
       if (totals[weight] != 0) {
@@ -296,8 +295,14 @@ Result<std::string> FlamePage::draw() {
   if (auto chosen = choose_events(); !chosen) {
     return std::unexpected(chosen.error());
   }
-  const Rows rows = make_rows(shown_.recorded.profile, kColumns, {});
-  const Weights functions = weights_of(rows);
+  FlameTree tree(weights());
+  auto done = read(shown_.recorded.profile, 0, &PageEvent::shown, tree);
+  if (done && base_ != nullptr) {
+    done = read(base_->recorded.profile, events_.size(), &PageEvent::base, tree);
+  }
+  if (!done) {
+    return std::unexpected(done.error());
+  }
   Json json = {{"source", json_of_source(shown_)}};
   if (base_ != nullptr) {
     json["base"] = json_of_source(*base_);
@@ -306,10 +311,10 @@ Result<std::string> FlamePage::draw() {
       json["leftOut"].push_back(printable(event));
     }
   }
-  json["events"] = json_of_events(rows);
-  json["domains"] = json_of_domains(functions);
-  json["table"] = json_of_rows(functions);
-  json["tree"] = json_of_nodes();
+  json["events"] = json_of_events();
+  json["domains"] = json_of_domains();
+  json["table"] = json_of_rows();
+  json["tree"] = json_of_nodes(tree);
   json["texts"] = texts_.take();
   std::string text = json.dump(-1, ' ', true);
   // Within a script element only "</script" and "<!--" mean something, and in JSON a '<' is always
@@ -325,8 +330,9 @@ Result<std::string> FlamePage::draw() {
 
 }  // namespace
 
-Result<std::string> flame(const FlameSource& shown, const FlameSource* base) {
-  return FlamePage(shown, base).draw();
+Result<std::string> flame(const FlameSource& shown, const FlameSource* base,
+                          const std::vector<FilterTerm>& filter) {
+  return FlamePage(shown, base, filter).draw();
 }
 
 }  // namespace xenoprof

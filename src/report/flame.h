@@ -3,8 +3,10 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "model/result.h"
+#include "report/filter.h"
 #include "report/source.h"
 
 namespace xenoprof {
@@ -15,6 +17,7 @@ struct FlameSource {
 };
 
 // With a base, what differs from it.
-Result<std::string> flame(const FlameSource& shown, const FlameSource* base);
+Result<std::string> flame(const FlameSource& shown, const FlameSource* base,
+                          const std::vector<FilterTerm>& filter = {});
 
 }  // namespace xenoprof

@@ -2,15 +2,9 @@
 #include "report/flame_tree.h"
 
 #include <algorithm>
-#include <array>
 #include <functional>
-#include <map>
 #include <numeric>
-#include <optional>
-#include <ranges>
 #include <utility>
-
-#include "model/text.h"
 
 namespace xenoprof {
 namespace {
@@ -18,8 +12,6 @@ namespace {
 // perf's own stacks have at most 127 frames; a pprof file may have any number, and each is a row of
 // the picture.
 constexpr std::uint32_t kMostDepth = 500;
-
-constexpr std::uint64_t kKernelHalf = std::uint64_t{1} << 63;
 
 FrameKind kind_of(Mode mode) {
   switch (mode) {
@@ -33,151 +25,14 @@ FrameKind kind_of(Mode mode) {
   return FrameKind::kUser;
 }
 
-// A sample has the mode of its leaf alone. What lies in a file has offsets for addresses, which are
-// small; the kernel and its modules have virtual ones, in the upper half of the address space. A
-// frame that is nowhere, such as what a caller without frame pointers leaves in a chain, is where
-// `outer` is, the frame that called it.
-FrameKind kind_of(const Profile& profile, const Location& location, FrameKind outer) {
-  const std::string_view image = profile.text(profile.images()[location.image].name);
-  if (image == kXenImage) {
-    return FrameKind::kHypervisor;
-  }
-  if (image == kUnknownImage) {
-    return outer;
-  }
-  return location.address >= kKernelHalf ? FrameKind::kKernel : FrameKind::kUser;
-}
-
-std::string_view file_name(std::string_view path) {
+std::string file_name(const std::string& path) {
   return path.starts_with('/') ? path.substr(path.rfind('/') + 1) : path;
-}
-
-// Without a symbol all of an image is one frame: an address says little and would cut the tree into
-// slivers.
-std::string name_of(const Profile& profile, const Location& location) {
-  if (location.symbol != 0) {
-    return printable(profile.text(location.symbol));
-  }
-  const std::string_view image = profile.text(profile.images()[location.image].name);
-  if (image == kUnknownImage || image == kPassiveUserImage) {
-    return std::string(image);
-  }
-  return printable(file_name(image)) + " (no symbol)";
-}
-
-std::string or_dash(std::string_view name) {
-  return name.empty() ? "-" : printable(name);
-}
-
-bool names_domains(const Profile& profile) {
-  return std::ranges::any_of(profile.samples(),
-                             [](const Sample& sample) { return sample.key.domain != 0; });
 }
 
 }  // namespace
 
-// Puts a profile's samples into the tree, and looks up each of its texts, locations and callers but
-// once.
-class FlameTree::Adding {
- public:
-  Adding(FlameTree& tree, const Profile& profile)
-      : tree_(tree),
-        profile_(profile),
-        with_domains_(names_domains(profile)),
-        frames_(profile.locations().size()) {}
-
-  NodeId node_of(const SampleKey& key) {
-    const NodeId process = process_of(key);
-    const Frame& leaf = profile_.frames()[key.stack];
-    return call(node_of(process, leaf.caller), leaf.location, kind_of(key.mode));
-  }
-
- private:
-  static constexpr std::size_t kKinds = static_cast<std::size_t>(FrameKind::kRest) + 1;
-  struct Caller {
-    NodeId process;
-    StackId stack;
-
-    friend bool operator==(const Caller&, const Caller&) = default;
-  };
-
-  NodeId process_of(const SampleKey& key) {
-    const NodeId domain =
-        with_domains_ ? tree_.child(0, frame_of_text(key.domain, FrameKind::kDomain)) : 0;
-    return tree_.child(domain, frame_of_text(key.process, FrameKind::kProcess));
-  }
-
-  // Of a whole stack without its leaf. Not by recursion: a file may have stacks of any depth.
-  NodeId node_of(NodeId process, StackId stack) {
-    missing_.clear();
-    NodeId node = process;
-    for (; stack != 0; stack = profile_.frames()[stack].caller) {
-      const Caller caller{process, stack};
-      const auto [id, added] =
-          caller_ids_.insert(mix((std::uint64_t{process} << 32) | stack, 0),
-                             [&](std::uint32_t known) { return callers_[known] == caller; });
-      if (!added) {
-        node = caller_nodes_[id];
-        break;
-      }
-      callers_.push_back(caller);
-      caller_nodes_.push_back(0);
-      missing_.push_back(id);
-    }
-    for (const std::uint32_t id : std::views::reverse(missing_)) {
-      const LocationId location = profile_.frames()[callers_[id].stack].location;
-      node = call(node, location,
-                  kind_of(profile_, profile_.locations()[location],
-                          node == process ? FrameKind::kUser : tree_.kind(node)));
-      caller_nodes_[id] = node;
-    }
-    return node;
-  }
-
-  NodeId call(NodeId caller, LocationId location, FrameKind kind) {
-    if (tree_.kind(caller) == FrameKind::kRest) {
-      return caller;
-    }
-    if (tree_.nodes_[caller].depth == kMostDepth) {
-      return tree_.child(caller, tree_.intern({"(deeper)", "", FrameKind::kRest}));
-    }
-    return tree_.child(caller, frame_of(location, kind));
-  }
-
-  FrameId frame_of(LocationId id, FrameKind kind) {
-    auto& known = frames_[id][static_cast<std::size_t>(kind)];
-    if (!known) {
-      const Location& location = profile_.locations()[id];
-      known =
-          tree_.intern({name_of(profile_, location),
-                        printable(profile_.text(profile_.images()[location.image].name)), kind});
-    }
-    return *known;
-  }
-
-  FrameId frame_of_text(StringId text, FrameKind kind) {
-    const auto [entry, added] = of_text_.try_emplace({text, kind});
-    if (added) {
-      entry->second = tree_.intern({or_dash(profile_.text(text)), "", kind});
-    }
-    return entry->second;
-  }
-
-  FlameTree& tree_;
-  const Profile& profile_;
-  const bool with_domains_;
-  std::vector<std::array<std::optional<FrameId>, kKinds>> frames_;  // by location and kind
-  std::map<std::pair<StringId, FrameKind>, FrameId> of_text_;
-  IdIndex caller_ids_;
-  std::vector<Caller> callers_;
-  std::vector<NodeId> caller_nodes_;
-  std::vector<std::uint32_t> missing_;
-};
-
-FlameTree::FlameTree(std::size_t weights) : weights_(weights) {
-  const FrameId all = intern({"all", "", FrameKind::kAll});
-  nodes_.push_back({0, all, 0});
-  own_.resize(weights_);
+FlameTree::FlameTree(std::size_t weights) : weights_(weights), own_(weights), node_ids_(2, 0) {
+  nodes_.push_back({.frame = intern({"all", "", FrameKind::kAll})});
 }
 
 FlameTree::FrameId FlameTree::intern(FlameFrame frame) {
@@ -192,29 +47,54 @@ FlameTree::FrameId FlameTree::intern(FlameFrame frame) {
 }
 
 FlameTree::NodeId FlameTree::child(NodeId parent, FrameId frame) {
-  // The root, node 0, is nobody's child and not in the index.
-  const auto [id, added] =
-      node_ids_.insert(mix((std::uint64_t{parent} << 32) | frame, 0), [&](std::uint32_t known) {
-        const Node& node = nodes_[known + 1];
-        return node.parent == parent && node.frame == frame;
-      });
-  if (added) {
+  const std::uint32_t key[] = {parent, frame};
+  const auto node = static_cast<NodeId>(node_ids_.of(key) + 1);
+  if (node == nodes_.size()) {
     nodes_.push_back({parent, frame, nodes_[parent].depth + 1});
     own_.resize(own_.size() + weights_);
   }
-  return id + 1;
+  return node;
 }
 
-void FlameTree::add(const Profile& profile, std::span<const std::optional<std::size_t>> weight_of) {
-  Adding adding(*this, profile);
-  for (const Sample& sample : profile.samples()) {
-    std::optional<NodeId> node;
+void FlameTree::add(const NamedStacks& stacks,
+                    std::span<const std::optional<std::size_t>> weight_of) {
+  const auto& names = stacks.names();
+  const auto& nodes = stacks.nodes();
+  const bool one_nameless_domain = std::ranges::none_of(nodes, [&](const NamedStacks::Node& node) {
+    return node.depth == 1 && names[node.name].text != "-";
+  });
+  std::vector<FrameId> frame_of(names.size());
+  std::vector<bool> seen(names.size());
+  const auto frame = [&](const NamedStacks::Node& node) {
+    if (!seen[node.name]) {
+      const NamedStacks::Name& name = names[node.name];
+      const FrameKind kind = node.depth == 1   ? FrameKind::kDomain
+                             : node.depth == 2 ? FrameKind::kProcess
+                                               : kind_of(name.mode);
+      seen[node.name] = true;
+      // Without a symbol all of an image is one frame: an address says little and would cut the
+      // tree into slivers.
+      frame_of[node.name] = intern(
+          {name.is_address ? file_name(name.image) + " (no symbol)" : name.text, name.image, kind});
+    }
+    return frame_of[node.name];
+  };
+  std::vector<NodeId> node_of(nodes.size());
+  for (std::size_t i = 1; i < nodes.size(); ++i) {
+    const NamedStacks::Node& node = nodes[i];
+    const NodeId parent = node_of[node.parent];
+    if (node.depth == 1 && one_nameless_domain) {
+      node_of[i] = parent;
+    } else if (nodes_[parent].depth < kMostDepth) {
+      node_of[i] = child(parent, frame(node));
+    } else if (nodes_[parent].depth == kMostDepth) {
+      node_of[i] = child(parent, intern({"(deeper)", "", FrameKind::kRest}));
+    } else {
+      node_of[i] = parent;
+    }
     for (std::size_t event = 0; event < weight_of.size(); ++event) {
-      if (weight_of[event] && sample.samples[event] != 0) {
-        if (!node) {
-          node = adding.node_of(sample.key);
-        }
-        own_[*node * weights_ + *weight_of[event]] += sample.samples[event];
+      if (weight_of[event]) {
+        own_[node_of[i] * weights_ + *weight_of[event]] += stacks.samples(i)[event];
       }
     }
   }
@@ -257,7 +137,7 @@ Flame FlameTree::flame(std::size_t most) const {
     flame.hidden_share = sorted[most];
   }
   const auto is_hidden = [&](NodeId node) {
-    return node != 0 && flame.hidden_share > 0 && shares[node] <= flame.hidden_share;
+    return node != 0 && shares[node] <= flame.hidden_share;
   };
 
   // Siblings side by side, the largest first whatever the weight, so that all weights have them in
@@ -313,7 +193,7 @@ Flame FlameTree::flame(std::size_t most) const {
     emit(step.depth, nodes_[step.node].frame,
          std::span(samples).subspan(step.node * weights_, weights_));
     // What is pushed last comes first.
-    if (hidden != children.end()) {
+    if (hidden != children.end() && shares[*hidden] > 0) {
       steps.push_back({step.node, step.depth + 1, true});
     }
     for (auto child = hidden; child != children.begin();) {
@@ -321,7 +201,7 @@ Flame FlameTree::flame(std::size_t most) const {
     }
   }
   for (NodeId node = 1; node < nodes_.size(); ++node) {
-    flame.hidden += is_hidden(node) ? 1 : 0;
+    flame.hidden += is_hidden(node) && shares[node] > 0 ? 1 : 0;
   }
   return flame;
 }

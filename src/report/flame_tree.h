@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The call stacks of one profile, or of two that are compared, as one tree: all, domain, process,
-// then the frames from the outermost in. The hypervisor's stand on the guest code that entered it.
+// The named stacks of one profile, or of two that are compared, as one tree that a browser can
+// draw: all, domain, process, then the frames from the outermost in. The hypervisor's stand on the
+// guest code that entered it.
 #pragma once
 
 #include <cstddef>
@@ -11,8 +12,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "model/id_index.h"
-#include "model/profile.h"
+#include "report/groups.h"
+#include "report/named_stacks.h"
 
 namespace xenoprof {
 
@@ -26,7 +27,7 @@ enum class FrameKind : std::uint8_t {
   kRest,  // what is not shown one by one
 };
 
-// What boxes of the same name have in common. Texts are printable().
+// What boxes of the same name have in common.
 struct FlameFrame {
   std::string name;
   std::string image;  // of the kinds that are code
@@ -51,8 +52,8 @@ class FlameTree {
   // A weight is what a width can stand for: an event of one of the profiles.
   explicit FlameTree(std::size_t weights);
 
-  // `weight_of` has an entry per event of the profile; an event without a weight is left out.
-  void add(const Profile& profile, std::span<const std::optional<std::size_t>> weight_of);
+  // `weight_of` has an entry per event of the stacks; an event without a weight is left out.
+  void add(const NamedStacks& stacks, std::span<const std::optional<std::size_t>> weight_of);
 
   // With the `most` nodes that have the largest shares, and the rest added up.
   Flame flame(std::size_t most) const;
@@ -65,11 +66,9 @@ class FlameTree {
     FrameId frame = 0;
     std::uint32_t depth = 0;
   };
-  class Adding;
 
   FrameId intern(FlameFrame frame);
   NodeId child(NodeId parent, FrameId frame);
-  FrameKind kind(NodeId node) const { return frames_[nodes_[node].frame].kind; }
   std::vector<std::uint64_t> samples_of_subtrees() const;
   std::vector<double> largest_shares(const std::vector<std::uint64_t>& samples) const;
 
@@ -78,7 +77,7 @@ class FlameTree {
   std::unordered_map<std::string, FrameId> frame_ids_;
   std::vector<Node> nodes_;         // a parent comes before its children; the first is the root
   std::vector<std::uint64_t> own_;  // per node and weight, without what is above it
-  IdIndex node_ids_;
+  Groups node_ids_;                 // by parent and frame; the root is not in it
 };
 
 }  // namespace xenoprof
