@@ -501,7 +501,7 @@ function drawDomains() {
   const share = (samples, of) => ratio(sum(samples), totals[of]);
   const rows = data.domains.map((domain, index) => ({
     index,
-    name: texts[domain.name],
+    name: hasDomains ? texts[domain.name] : 'all',
     role: domain.role,
     shown: domainSamples(domain, state.event),
     base: comparing ? domainSamples(domain, base) : null,
@@ -509,7 +509,8 @@ function drawDomains() {
   }));
   const largest = Math.max(1e-9, ...rows.map(row => Math.max(share(row.shown, state.event),
     comparing ? share(row.base, base) : 0)));
-  d3.select('#domains-title').text(`Domains and modes: ${data.events[state.event].name}`);
+  d3.select('#domains-title').text(`Domains and modes: ${data.events[state.event].name}` +
+    (comparing ? ' (thin: the base)' : ''));
   const domain = d3.select('#domains').selectAll('.domain').data(rows, row => row.index)
     .join(enter => {
       const fresh = enter.append('div');
@@ -531,7 +532,8 @@ function drawDomains() {
   domain.select('.share').text(row => percent(share(row.now, weight)))
     .attr('title', row => `${number.format(sum(row.now))} samples`);
   domain.select('.parts').text(row => sum(row.now) === 0 ? 'no samples' : modes
-    .map((mode, index) => `${mode} ${percent(ratio(row.now[index], sum(row.now)))}`).join(' · '));
+    .map((mode, index) => ({mode, samples: row.now[index]})).filter(part => part.samples !== 0)
+    .map(part => `${part.mode} ${percent(ratio(part.samples, sum(row.now)))}`).join(' · '));
   const bar = domain.select('.bars').selectAll('.bar')
     .data(row => comparing ? [{samples: row.shown, of: state.event}, {samples: row.base, of: base}]
       : [{samples: row.shown, of: state.event}])

@@ -146,6 +146,11 @@ TEST_F(FlamePage, SaysWhenItWasRecordedAndWhatWasLost) {
   EXPECT_THAT(browser->text("#sources .lossy"), HasSubstr("Lost 9 of 609 samples (1.5 %)"));
 }
 
+TEST_F(FlamePage, NeedsNothingBesideItself) {
+  show(small_session());
+  EXPECT_EQ(browser->value("performance.getEntriesByType('resource').length"), 0);
+}
+
 TEST_F(FlamePage, SwitchesTheEvent) {
   show(small_session());
   press("#events button", "dtlb-misses");
