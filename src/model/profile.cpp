@@ -32,11 +32,20 @@ std::size_t Profile::ImageHash::operator()(const Image& image) const {
 }
 
 std::size_t Profile::LocationHash::operator()(const Location& location) const {
-  return mix(mix(location.image, location.address), location.symbol);
+  return mix(mix(mix(location.image, location.address), location.symbol), location.lines);
+}
+
+std::size_t Profile::LinesHash::operator()(const std::vector<Line>& lines) const {
+  std::size_t hash = lines.size();
+  for (const Line& line : lines) {
+    hash = mix(mix(mix(hash, line.function), line.file), line.line);
+  }
+  return hash;
 }
 
 Profile::Profile(std::vector<Event> events) : events_(std::move(events)) {
   intern("");
+  intern(std::vector<Line>());
 }
 
 StringId Profile::intern(std::string_view text) {
@@ -49,6 +58,14 @@ StringId Profile::intern(std::string_view text) {
   return id;
 }
 
+LinesId Profile::intern(const std::vector<Line>& lines) {
+  const auto [entry, added] = line_ids_.try_emplace(lines, static_cast<LinesId>(lines_.size()));
+  if (added) {
+    lines_.push_back(&entry->first);
+  }
+  return entry->second;
+}
+
 ImageId Profile::add_image(std::string_view name, std::string_view build_id) {
   const Image image{intern(name), intern(build_id)};
   const auto [entry, added] = image_ids_.try_emplace(image, static_cast<ImageId>(images_.size()));
@@ -58,8 +75,9 @@ ImageId Profile::add_image(std::string_view name, std::string_view build_id) {
   return entry->second;
 }
 
-LocationId Profile::add_location(ImageId image, std::uint64_t address, StringId symbol) {
-  const Location location{image, address, symbol};
+LocationId Profile::add_location(ImageId image, std::uint64_t address, StringId symbol,
+                                 LinesId lines) {
+  const Location location{image, address, symbol, lines};
   const auto [entry, added] =
       location_ids_.try_emplace(location, static_cast<LocationId>(locations_.size()));
   if (added) {
@@ -99,10 +117,20 @@ void Profile::merge(const Profile& other, std::string_view domain) {
   for (const Image& image : other.images_) {
     image_of.push_back(add_image(other.text(image.name), other.text(image.build_id)));
   }
+  std::vector<LinesId> lines_of;
+  for (const std::vector<Line>* theirs : other.lines_) {
+    std::vector<Line> lines = *theirs;
+    for (Line& line : lines) {
+      line.function = intern(other.text(line.function));
+      line.file = intern(other.text(line.file));
+    }
+    lines_of.push_back(intern(lines));
+  }
   std::vector<LocationId> location_of;
   for (const Location& location : other.locations_) {
     location_of.push_back(add_location(image_of[location.image], location.address,
-                                       intern(other.text(location.symbol))));
+                                       intern(other.text(location.symbol)),
+                                       lines_of[location.lines]));
   }
   const StringId given = intern(domain);
   SampleKey key;

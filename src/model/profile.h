@@ -22,6 +22,8 @@ using StringId = std::uint32_t;
 // Indices into Profile::images() and Profile::locations().
 using ImageId = std::uint32_t;
 using LocationId = std::uint32_t;
+// What Profile::lines() gives for it; 0 is the empty list.
+using LinesId = std::uint32_t;
 
 // Names of the images that are no file.
 inline constexpr std::string_view kXenImage = "[xen]";
@@ -39,12 +41,24 @@ struct Image {
   friend bool operator==(const Image&, const Image&) = default;
 };
 
+// A function that a program point lies in, and where in the source, by the debug information.
+struct Line {
+  StringId function = 0;
+  StringId file = 0;       // 0 when unknown
+  std::uint32_t line = 0;  // 0 when unknown
+
+  friend bool operator==(const Line&, const Line&) = default;
+};
+
 // A program point.
 struct Location {
   ImageId image = 0;
   // File offset for images that are files, virtual address for the kernel, its modules and Xen.
   std::uint64_t address = 0;
   StringId symbol = 0;  // 0 until resolved, and when no symbol covers the address
+  // Innermost first: functions that were inlined there, then the one that `symbol` names. Empty
+  // without debug information.
+  LinesId lines = 0;
 
   friend bool operator==(const Location&, const Location&) = default;
 };
@@ -78,17 +92,23 @@ class Profile {
   const std::deque<Location>& locations() const { return locations_; }
   const std::deque<Sample>& samples() const { return samples_; }
   std::string_view text(StringId id) const { return strings_[id]; }
+  const std::vector<Line>& lines(const Location& location) const { return *lines_[location.lines]; }
 
   // The ids of equal things are equal. A location is found again by what it was added with, also
-  // after set_symbol(): the same address may bear another name in another domain.
+  // after set_symbol() and set_lines(): the same address may bear another name in another domain.
   StringId intern(std::string_view text);
+  LinesId intern(const std::vector<Line>& lines);
   ImageId add_image(std::string_view name, std::string_view build_id);
-  LocationId add_location(ImageId image, std::uint64_t address, StringId symbol = 0);
+  LocationId add_location(ImageId image, std::uint64_t address, StringId symbol = 0,
+                          LinesId lines = 0);
 
   // Adds `samples` samples of events()[event].
   void add(const SampleKey& key, std::size_t event, std::uint64_t samples = 1);
 
   void set_symbol(LocationId location, StringId symbol) { locations_[location].symbol = symbol; }
+
+  // The last of the lines is in the location's symbol.
+  void set_lines(LocationId location, LinesId lines) { locations_[location].lines = lines; }
 
   // As with a symbol, the image is still found again by what it was added with.
   void set_build_id(ImageId image, StringId build_id) { images_[image].build_id = build_id; }
@@ -110,6 +130,9 @@ class Profile {
   struct LocationHash {
     std::size_t operator()(const Location& location) const;
   };
+  struct LinesHash {
+    std::size_t operator()(const std::vector<Line>& lines) const;
+  };
 
   std::size_t add_event(const Event& event);
 
@@ -120,6 +143,8 @@ class Profile {
   std::deque<Location> locations_;
   std::deque<Sample> samples_;
   std::unordered_map<std::string_view, StringId> string_ids_;
+  std::unordered_map<std::vector<Line>, LinesId, LinesHash> line_ids_;
+  std::vector<const std::vector<Line>*> lines_;  // the keys of line_ids_
   std::unordered_map<Image, ImageId, ImageHash> image_ids_;
   std::unordered_map<Location, LocationId, LocationHash> location_ids_;
   std::unordered_map<SampleKey, std::size_t, KeyHash> sample_ids_;
