@@ -10,18 +10,16 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <map>
 #include <memory>
-#include <optional>
 #include <ranges>
 #include <string>
 #include <vector>
 
 #include "cli/exit_status.h"
-#include "pprof/pprof.h"
+#include "model/text.h"
 #include "report/report.h"
-#include "report/session_file.h"
+#include "report/source.h"
 
 namespace xenoprof {
 namespace {
@@ -78,42 +76,13 @@ bool wants_colour() {
          std::strcmp(terminal, "dumb") != 0;
 }
 
-// A session's folder, or a pprof file alone.
-struct Recorded {
-  Profile profile;
-  std::optional<SessionRecord> session;
-};
-
-Result<Recorded> read_recorded(const std::filesystem::path& source) {
-  std::error_code error;
-  const auto status = std::filesystem::status(source, error);
-  if (!std::filesystem::exists(status)) {
-    return fail("{} does not exist; `xenoprof record` makes a session, by default in {}.",
-                source.string(), Arguments().source);
-  }
-  Recorded recorded;
-  if (std::filesystem::is_directory(status)) {
-    if (!std::filesystem::exists(source / kProfileFile, error)) {
-      return fail("{} is not a session: there is no {} in it.", source.string(), kProfileFile);
-    }
-    auto session = read_session(source / kSessionFile);
-    if (!session) {
-      return std::unexpected(session.error());
-    }
-    recorded.session = *std::move(session);
-  }
-  auto profile = pprof::read(recorded.session ? source / kProfileFile : source);
-  if (!profile) {
-    return std::unexpected(profile.error());
-  }
-  recorded.profile = *std::move(profile);
-  return recorded;
-}
-
 Result<int> run(Arguments& arguments) {
-  const auto recorded = read_recorded(arguments.source);
+  const auto recorded = read_source(arguments.source);
   if (!recorded) {
     return std::unexpected(recorded.error());
+  }
+  for (const std::string& note : recorded->notes) {
+    fmt::print(stderr, "xenoprof: {}\n", printable(note));
   }
   arguments.options.columns.clear();
   for (const std::string& column : arguments.columns) {
@@ -139,7 +108,8 @@ Result<int> run(Arguments& arguments) {
 void add_report(CLI::App& app) {
   auto* command = app.add_subcommand("report", "Where the samples fell, function by function");
   auto arguments = std::make_shared<Arguments>();
-  command->add_option("source", arguments->source, "A session's folder, or a pprof file")
+  command
+      ->add_option("source", arguments->source, "A session's folder, a pprof file or a perf.data")
       ->type_name("DIR|FILE")
       ->capture_default_str();
   command

@@ -130,19 +130,19 @@ void Interpreter::on(const SampleRecord& sample) {
   std::uint64_t start = 0;
   const Mapping* mapping = sample.user ? nullptr : find(kernel_, sample.ip, start);
   const bool in_xen = sample.hypervisor || (mapping != nullptr && mapping->image == kXen);
-  key_.mode = sample.user ? Mode::kUser : in_xen ? Mode::kHypervisor : Mode::kKernel;
-  key_.pid = sample.pid;
-  key_.tid = sample.tid;
-  key_.vcpu = sample.cpu;
-  key_.process = kind_ == Kind::kPassive
-                     ? profile_.intern(fmt::format("[{}]", to_string(key_.mode)))
-                 : sample.pid == 0 ? profile_.intern("swapper")
-                                   : process_name(sample.tid);
+  SampleKey key;
+  key.mode = sample.user ? Mode::kUser : in_xen ? Mode::kHypervisor : Mode::kKernel;
+  key.pid = sample.pid;
+  key.tid = sample.tid;
+  key.vcpu = sample.cpu;
+  key.process = kind_ == Kind::kPassive ? profile_.intern(fmt::format("[{}]", to_string(key.mode)))
+                : sample.pid == 0       ? profile_.intern("swapper")
+                                        : process_name(sample.tid);
 
-  key_.stack.clear();
-  key_.stack.push_back(sample.user         ? user_location(sample.pid, sample.ip)
-                       : sample.hypervisor ? location(kXen, sample.ip)
-                                           : kernel_location(sample.ip));
+  stack_.clear();
+  stack_.push_back(sample.user         ? user_location(sample.pid, sample.ip)
+                   : sample.hypervisor ? location(kXen, sample.ip)
+                                       : kernel_location(sample.ip));
   bool user = sample.user;
   bool interrupted = true;  // the next address is a PC and no return address
   bool leaf = true;         // the next address is the sampled PC, which the stack has already
@@ -161,9 +161,10 @@ void Interpreter::on(const SampleRecord& sample) {
       continue;
     }
     const std::uint64_t pc = std::exchange(interrupted, false) || entry == 0 ? entry : entry - 1;
-    key_.stack.push_back(user ? user_location(sample.pid, pc) : kernel_location(pc));
+    stack_.push_back(user ? user_location(sample.pid, pc) : kernel_location(pc));
   }
-  profile_.add(key_, sample.event);
+  key.stack = profile_.add_stack(stack_);
+  profile_.add(key, sample.event);
 }
 
 void Interpreter::map(Mappings& mappings, std::uint64_t start, const Mapping& mapping) {

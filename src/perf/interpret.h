@@ -84,7 +84,7 @@ class Interpreter {
   std::deque<std::int32_t> ended_;
   std::unordered_map<std::int32_t, StringId> names_;  // by tid
   std::size_t num_mappings_ = 0;
-  SampleKey key_;
+  std::vector<LocationId> stack_;  // of the sample at hand
 };
 
 }  // namespace xenoprof::perf

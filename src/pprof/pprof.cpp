@@ -93,7 +93,7 @@ void encode_locations(const Profile& profile, StringTable& strings, format::Prof
 void encode_samples(const Profile& profile, StringTable& strings, format::Profile& message) {
   for (const Sample& from : profile.samples()) {
     format::Sample& sample = *message.add_sample();
-    for (LocationId location : from.key.stack) {
+    for (const LocationId location : profile.stack(from)) {
       sample.add_location_id(std::uint64_t{location} + 1);
     }
     for (std::size_t event = 0; event < profile.events().size(); ++event) {
@@ -342,6 +342,7 @@ Result<void> Decoder::read_labels(const format::Sample& sample, SampleKey& key) 
 Result<void> Decoder::samples() {
   format::Sample sample;
   SampleKey key;
+  std::vector<LocationId> stack;
   const std::size_t events = profile_.events().size();
   std::vector<std::int64_t> sums(events);
   for (std::string_view part : parts_.samples) {
@@ -355,16 +356,18 @@ Result<void> Decoder::samples() {
     if (auto read = read_labels(sample, key); !read) {
       return read;
     }
+    stack.clear();
     for (std::uint64_t id : sample.location_id()) {
       const auto found = locations_.find(id);
       if (found == locations_.end()) {
         return fail("a sample is at a location that does not exist");
       }
-      key.stack.push_back(found->second);
+      stack.push_back(found->second);
     }
-    if (key.stack.empty()) {
-      key.stack.push_back(profile_.add_location(profile_.add_image(kUnknownImage, ""), 0));
+    if (stack.empty()) {
+      stack.push_back(profile_.add_location(profile_.add_image(kUnknownImage, ""), 0));
     }
+    key.stack = profile_.add_stack(stack);
     for (std::size_t event = 0; event < events; ++event) {
       const std::int64_t value = sample.value(static_cast<int>(event));
       if (value < 0) {

@@ -20,8 +20,9 @@ std::string symbol_of(const Profile& profile, const Location& location) {
   return fmt::format("{:#x}", location.address);
 }
 
-std::string cell(const Profile& profile, const SampleKey& key, Column column) {
-  const Location& leaf = profile.locations()[key.stack.front()];
+std::string cell(const Profile& profile, const Sample& sample, Column column) {
+  const SampleKey& key = sample.key;
+  const Location& leaf = profile.leaf(sample);
   switch (column) {
     case Column::kDomain:
       return std::string(profile.text(key.domain));
@@ -65,7 +66,7 @@ Rows make_rows(const Profile& profile, const std::vector<Column>& columns,
     }
     std::vector<std::string> cells;
     for (const Column column : columns) {
-      cells.push_back(cell(profile, sample.key, column));
+      cells.push_back(cell(profile, sample, column));
     }
     auto& sum = sums[std::move(cells)];
     sum.resize(events);

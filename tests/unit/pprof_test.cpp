@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -32,7 +33,7 @@ Profile small_profile() {
   key.tid = 78;
   key.vcpu = 3;
   key.mode = Mode::kKernel;
-  key.stack = {named, nameless, named};
+  key.stack = profile.add_stack(std::array{named, nameless, named});
   profile.add(key, 0, 17);
   profile.add(key, 1, 5);
   key.mode = Mode::kUser;
@@ -40,10 +41,10 @@ Profile small_profile() {
   key.tid = 0;
   key.vcpu = 0;
   key.process = profile.intern("\xff\xfe not UTF-8");
-  key.stack = {nameless};
+  key.stack = profile.add_frame(0, nameless);
   profile.add(key, 1, std::uint64_t{1} << 40);
   key.mode = Mode::kHypervisor;
-  key.stack = {highest};
+  key.stack = profile.add_frame(0, highest);
   profile.add(key, 0);
   return profile;
 }
@@ -58,7 +59,7 @@ std::string told(const Profile& profile) {
     const SampleKey& key = sample.key;
     out += fmt::format("{} {} {} {} {} {}", profile.text(key.domain), profile.text(key.process),
                        key.pid, key.tid, key.vcpu, to_string(key.mode));
-    for (LocationId id : key.stack) {
+    for (LocationId id : profile.stack(sample)) {
       const Location& location = profile.locations()[id];
       const Image& image = profile.images()[location.image];
       out += fmt::format(" {}({})+{:x}={}", profile.text(image.name), profile.text(image.build_id),
