@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// DWARF debug information. libdw is not proof against every damage: use it in a child process.
+#pragma once
+
+#include <elfutils/libdw.h>
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "symbols/source_lines.h"
+
+namespace xenoprof {
+
+class DwarfReader {
+ public:
+  // `elf` outlives the reader.
+  explicit DwarfReader(Elf* elf);
+
+  // The functions that a virtual address lies in, innermost first.
+  std::vector<SourceLine> find(std::uint64_t address);
+
+ private:
+  struct EndDwarf {
+    void operator()(Dwarf* dwarf) const { dwarf_end(dwarf); }
+  };
+  // The code of a compilation unit, or of a function of it.
+  struct Range {
+    std::uint64_t start = 0;
+    std::uint64_t end = 0;
+    Dwarf_Die die{};
+  };
+  struct Unit {
+    std::vector<Range> functions;  // by start
+    Dwarf_Files* files = nullptr;
+  };
+
+  static void add_ranges(Dwarf_Die die, std::vector<Range>& ranges);
+  static void add_functions(Dwarf_Die parent, std::vector<Range>& functions, int depth);
+  static const Range* find(const std::vector<Range>& ranges, std::uint64_t address);
+  Unit& read_unit(Dwarf_Die unit);
+
+  std::unique_ptr<Dwarf, EndDwarf> dwarf_;
+  std::vector<Range> units_;                        // by start
+  std::unordered_map<Dwarf_Off, Unit> read_units_;  // by the unit's offset in .debug_info
+};
+
+}  // namespace xenoprof
