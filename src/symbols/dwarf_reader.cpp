@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <optional>
 #include <string>
 
@@ -43,6 +44,14 @@ std::optional<Dwarf_Die> inner_scope(Dwarf_Die scope, std::uint64_t address) {
     }
   } while (dwarf_siblingof(&die, &die) == 0);
   return std::nullopt;
+}
+
+// Compilers may name files relative to where they ran.
+std::string path_of(const char* file, const std::string& folder) {
+  if (file == nullptr) {
+    return {};
+  }
+  return (std::filesystem::path(folder) / file).lexically_normal();
 }
 
 std::uint64_t number_of(Dwarf_Die* die, unsigned attribute) {
@@ -115,6 +124,9 @@ DwarfReader::Unit& DwarfReader::read_unit(Dwarf_Die die) {
     std::sort(unit.functions.begin(), unit.functions.end(),
               [](const Range& one, const Range& other) { return one.start < other.start; });
     std::size_t count = 0;
+    Dwarf_Attribute attribute;
+    const char* folder = dwarf_formstring(dwarf_attr(&die, DW_AT_comp_dir, &attribute));
+    unit.folder = folder == nullptr ? "" : folder;
     if (dwarf_getsrcfiles(&die, &unit.files, &count) != 0) {
       unit.files = nullptr;
     }
@@ -143,7 +155,7 @@ std::vector<SourceLine> DwarfReader::find(std::uint64_t address) {
     const char* file = dwarf_linesrc(line, nullptr, nullptr);
     if (dwarf_lineno(line, &number) == 0 && number > 0 && file != nullptr) {
       place.line = static_cast<std::uint32_t>(number);
-      place.file = file;
+      place.file = path_of(file, unit.folder);
     }
   }
   // Outermost first.
@@ -169,7 +181,7 @@ std::vector<SourceLine> DwarfReader::find(std::uint64_t address) {
         unit.files == nullptr
             ? nullptr
             : dwarf_filesrc(unit.files, number_of(&function, DW_AT_call_file), nullptr, nullptr);
-    place.file = file == nullptr ? "" : file;
+    place.file = path_of(file, unit.folder);
   }
   if (lines.empty() && place.line != 0) {
     lines.push_back(place);

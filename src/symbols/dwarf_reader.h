@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -34,6 +35,7 @@ class DwarfReader {
   struct Unit {
     std::vector<Range> functions;  // by start
     Dwarf_Files* files = nullptr;
+    std::string folder;  // that the compiler ran in
   };
 
   static void add_ranges(Dwarf_Die die, std::vector<Range>& ranges);

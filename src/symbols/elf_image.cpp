@@ -48,12 +48,6 @@ std::uint64_t offset_of(std::uint64_t address, const Section& section,
   return address - section.address + section.offset;
 }
 
-// Of the file whose offsets count: the one that was run.
-struct Layout {
-  std::span<const Segment> segments;
-  std::vector<Section> sections;
-};
-
 SymbolTable::Binding binding_of(const GElf_Sym& symbol) {
   switch (GELF_ST_BIND(symbol.st_info)) {
     case STB_GLOBAL:
@@ -80,7 +74,8 @@ bool names_code(const GElf_Sym& symbol) {
   }
 }
 
-void add_symbols(Elf* elf, Elf_Scn* section, const GElf_Shdr& header, const Layout& layout,
+void add_symbols(Elf* elf, Elf_Scn* section, const GElf_Shdr& header,
+                 const std::vector<Section>& sections, std::span<const Segment> segments,
                  SymbolTable& table) {
   Elf_Data* data = data_of(section, header);
   if (data == nullptr || header.sh_entsize == 0) {
@@ -91,16 +86,16 @@ void add_symbols(Elf* elf, Elf_Scn* section, const GElf_Shdr& header, const Layo
   GElf_Sym symbol;
   for (int i = 0; i < count; ++i) {
     if (gelf_getsym(data, i, &symbol) == nullptr || !names_code(symbol) ||
-        symbol.st_shndx == SHN_UNDEF || symbol.st_shndx >= layout.sections.size()) {
+        symbol.st_shndx == SHN_UNDEF || symbol.st_shndx >= sections.size()) {
       continue;
     }
-    const Section& in = layout.sections[symbol.st_shndx];
+    const Section& in = sections[symbol.st_shndx];
     const char* name = elf_strptr(elf, header.sh_link, symbol.st_name);
     if (!in.code || name == nullptr || symbol.st_value < in.address ||
         symbol.st_value - in.address >= in.size) {
       continue;
     }
-    const std::uint64_t start = offset_of(symbol.st_value, in, layout.segments);
+    const std::uint64_t start = offset_of(symbol.st_value, in, segments);
     const std::uint64_t room = in.size - (symbol.st_value - in.address);
     if (start > ~room) {
       continue;
@@ -178,13 +173,14 @@ void add_plt(Elf* elf, SymbolTable& table) {
   }
 }
 
-// All but the stubs; `layout` is that of the file that was run.
-bool add_symbol_tables(Elf* elf, const Layout& layout, SymbolTable& table) {
+// All but the stubs; `segments` are those of the file that was run.
+bool add_symbol_tables(Elf* elf, std::span<const Segment> segments, SymbolTable& table) {
+  const std::vector<Section> sections = sections_of(elf);
   GElf_Shdr header;
   for (const std::uint32_t type : {SHT_SYMTAB, SHT_DYNSYM}) {
     for (Elf_Scn* section = nullptr; (section = elf_nextscn(elf, section)) != nullptr;) {
       if (gelf_getshdr(section, &header) != nullptr && header.sh_type == type) {
-        add_symbols(elf, section, header, layout, table);
+        add_symbols(elf, section, header, sections, segments, table);
       }
     }
   }
@@ -192,16 +188,14 @@ bool add_symbol_tables(Elf* elf, const Layout& layout, SymbolTable& table) {
 }
 
 void read_symbols(ElfImage& image) {
-  Elf* elf = image.file.elf();
-  const Layout layout{image.file.segments(), sections_of(elf)};
-  if (!image.debug || !add_symbol_tables(image.debug->elf(), layout, image.symbols)) {
-    add_symbol_tables(elf, layout, image.symbols);
+  const std::span<const Segment> segments = image.file.segments();
+  if (!image.debug || !add_symbol_tables(image.debug->elf(), segments, image.symbols)) {
+    add_symbol_tables(image.file.elf(), segments, image.symbols);
     if (const auto more = read_mini_debug_info(image.file)) {
-      // Its sections have other numbers than those of the file that it was made of.
-      add_symbol_tables(more->elf(), {layout.segments, sections_of(more->elf())}, image.symbols);
+      add_symbol_tables(more->elf(), segments, image.symbols);
     }
   }
-  add_plt(elf, image.symbols);
+  add_plt(image.file.elf(), image.symbols);
   image.symbols.finish();
 }
 
