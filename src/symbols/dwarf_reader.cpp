@@ -46,12 +46,14 @@ std::optional<Dwarf_Die> inner_scope(Dwarf_Die scope, std::uint64_t address) {
   return std::nullopt;
 }
 
-// Compilers may name files relative to where they ran.
+// Compilers may name files relative to where they ran. Where that itself is relative, as in
+// Debian's packages, it is in the file's name already.
 std::string path_of(const char* file, const std::string& folder) {
   if (file == nullptr) {
     return {};
   }
-  return (std::filesystem::path(folder) / file).lexically_normal();
+  const std::filesystem::path from = folder.starts_with('/') ? folder : "";
+  return (from / file).lexically_normal();
 }
 
 std::uint64_t number_of(Dwarf_Die* die, unsigned attribute) {
@@ -92,7 +94,8 @@ void DwarfReader::add_ranges(Dwarf_Die die, std::vector<Range>& ranges) {
   }
 }
 
-void DwarfReader::add_functions(Dwarf_Die parent, std::vector<Range>& functions, int depth) {
+void DwarfReader::add_functions(Dwarf_Die parent, Depth where, std::vector<Range>& functions,
+                                int depth) {
   Dwarf_Die die;
   if (depth == kMaxDepth || dwarf_child(&parent, &die) != 0) {
     return;
@@ -101,14 +104,18 @@ void DwarfReader::add_functions(Dwarf_Die parent, std::vector<Range>& functions,
     switch (dwarf_tag(&die)) {
       case DW_TAG_subprogram:
         add_ranges(die, functions);
+        if (where == Depth::kInFunctions) {
+          add_functions(die, where, functions, depth + 1);
+        }
         break;
+      case DW_TAG_lexical_block:
       case DW_TAG_namespace:
       case DW_TAG_module:
       case DW_TAG_structure_type:
       case DW_TAG_class_type:
       case DW_TAG_union_type:
       case DW_TAG_enumeration_type:
-        add_functions(die, functions, depth + 1);
+        add_functions(die, where, functions, depth + 1);
         break;
       default:
         break;
@@ -116,13 +123,19 @@ void DwarfReader::add_functions(Dwarf_Die parent, std::vector<Range>& functions,
   } while (dwarf_siblingof(&die, &die) == 0);
 }
 
+void DwarfReader::read_functions(Dwarf_Die die, Depth depth, Unit& unit) {
+  unit.functions.clear();
+  unit.depth = depth;
+  add_functions(die, depth, unit.functions, 0);
+  std::sort(unit.functions.begin(), unit.functions.end(),
+            [](const Range& one, const Range& other) { return one.start < other.start; });
+}
+
 DwarfReader::Unit& DwarfReader::read_unit(Dwarf_Die die) {
   const auto [entry, added] = read_units_.try_emplace(dwarf_dieoffset(&die));
   Unit& unit = entry->second;
   if (added) {
-    add_functions(die, unit.functions, 0);
-    std::sort(unit.functions.begin(), unit.functions.end(),
-              [](const Range& one, const Range& other) { return one.start < other.start; });
+    read_functions(die, Depth::kOutsideFunctions, unit);
     std::size_t count = 0;
     Dwarf_Attribute attribute;
     const char* folder = dwarf_formstring(dwarf_attr(&die, DW_AT_comp_dir, &attribute));
@@ -158,9 +171,15 @@ std::vector<SourceLine> DwarfReader::find(std::uint64_t address) {
       place.file = path_of(file, unit.folder);
     }
   }
+  const Range* function = find(unit.functions, address);
+  if (function == nullptr && unit.depth == Depth::kOutsideFunctions) {
+    // Members of classes that are local to a function.
+    read_functions(unit_die, Depth::kInFunctions, unit);
+    function = find(unit.functions, address);
+  }
   // Outermost first.
   std::vector<Dwarf_Die> functions;
-  if (const Range* function = find(unit.functions, address)) {
+  if (function != nullptr) {
     functions.push_back(function->die);
     std::optional<Dwarf_Die> scope = function->die;
     for (int depth = 0; depth < kMaxDepth && (scope = inner_scope(*scope, address)); ++depth) {
@@ -171,16 +190,16 @@ std::vector<SourceLine> DwarfReader::find(std::uint64_t address) {
   }
   std::vector<SourceLine> lines;
   for (; !functions.empty(); functions.pop_back()) {
-    Dwarf_Die function = functions.back();
-    place.function = name_of(&function);
+    Dwarf_Die called = functions.back();
+    place.function = name_of(&called);
     lines.push_back(place);
     // Where it was called stands in the one that it was inlined into.
     place = {};
-    place.line = static_cast<std::uint32_t>(number_of(&function, DW_AT_call_line));
+    place.line = static_cast<std::uint32_t>(number_of(&called, DW_AT_call_line));
     const char* file =
         unit.files == nullptr
             ? nullptr
-            : dwarf_filesrc(unit.files, number_of(&function, DW_AT_call_file), nullptr, nullptr);
+            : dwarf_filesrc(unit.files, number_of(&called, DW_AT_call_file), nullptr, nullptr);
     place.file = path_of(file, unit.folder);
   }
   if (lines.empty() && place.line != 0) {

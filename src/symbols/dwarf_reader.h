@@ -32,14 +32,19 @@ class DwarfReader {
     std::uint64_t end = 0;
     Dwarf_Die die{};
   };
+  // Where functions are looked for: most lie outside all others, and reading the rest takes long.
+  enum class Depth { kOutsideFunctions, kInFunctions };
   struct Unit {
     std::vector<Range> functions;  // by start
+    Depth depth = Depth::kOutsideFunctions;
     Dwarf_Files* files = nullptr;
     std::string folder;  // that the compiler ran in
   };
 
   static void add_ranges(Dwarf_Die die, std::vector<Range>& ranges);
-  static void add_functions(Dwarf_Die parent, std::vector<Range>& functions, int depth);
+  static void add_functions(Dwarf_Die parent, Depth where, std::vector<Range>& functions,
+                            int depth);
+  static void read_functions(Dwarf_Die die, Depth depth, Unit& unit);
   static const Range* find(const std::vector<Range>& ranges, std::uint64_t address);
   Unit& read_unit(Dwarf_Die unit);
 
