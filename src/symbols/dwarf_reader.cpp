@@ -166,7 +166,7 @@ std::vector<SourceLine> DwarfReader::find(std::uint64_t address) {
   if (Dwarf_Line* line = dwarf_getsrc_die(&unit_die, address)) {
     int number = 0;
     const char* file = dwarf_linesrc(line, nullptr, nullptr);
-    if (dwarf_lineno(line, &number) == 0 && number > 0 && file != nullptr) {
+    if (dwarf_lineno(line, &number) == 0 && number >= 0) {
       place.line = static_cast<std::uint32_t>(number);
       place.file = path_of(file, unit.folder);
     }
@@ -202,7 +202,7 @@ std::vector<SourceLine> DwarfReader::find(std::uint64_t address) {
             : dwarf_filesrc(unit.files, number_of(&called, DW_AT_call_file), nullptr, nullptr);
     place.file = path_of(file, unit.folder);
   }
-  if (lines.empty() && place.line != 0) {
+  if (lines.empty() && !place.file.empty()) {
     lines.push_back(place);
   }
   return lines;
