@@ -163,8 +163,14 @@ bool ElfFile::has_data(std::string_view name) const {
 
 std::string ElfFile::read(std::uint64_t offset, std::size_t size) const {
   std::string bytes(size, '\0');
-  const ssize_t done =
-      file_ == nullptr ? -1 : ::pread(*file_, bytes.data(), size, static_cast<off_t>(offset));
+  if (file_ == nullptr) {
+    std::size_t held = 0;
+    const char* all = elf_rawfile(elf(), &held);
+    return all == nullptr || offset >= held
+               ? ""
+               : std::string(all + offset, std::min<std::size_t>(size, held - offset));
+  }
+  const ssize_t done = ::pread(*file_, bytes.data(), size, static_cast<off_t>(offset));
   bytes.resize(done < 0 ? 0 : static_cast<std::size_t>(done));
   return bytes;
 }

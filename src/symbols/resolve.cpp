@@ -2,8 +2,6 @@
 #include "symbols/resolve.h"
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <set>
 #include <utility>
@@ -22,30 +20,6 @@ constexpr std::uint64_t kKernelHalf = std::uint64_t{1} << 63;
 
 bool is_bracketed(std::string_view name) {
   return name.starts_with('[') && name.ends_with(']');
-}
-
-std::string contents_of(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-// "[xen_netback]" has its notes where sysfs shows the module.
-std::string kernel_build_id(std::string_view image) {
-  if (image == kXenImage) {
-    std::string id = contents_of("/sys/hypervisor/properties/buildid");
-    id.erase(std::find_if(id.begin(), id.end(), [](unsigned char c) { return !std::isxdigit(c); }),
-             id.end());
-    return id;
-  }
-  if (image == kKernelImage) {
-    return build_id_of_notes(contents_of("/sys/kernel/notes"));
-  }
-  const std::string module(image.substr(1, image.size() - 2));
-  if (module.find('/') != std::string::npos) {
-    return {};
-  }
-  return build_id_of_notes(
-      contents_of(std::filesystem::path("/sys/module") / module / "notes/.note.gnu.build-id"));
 }
 
 class Resolver {
@@ -139,7 +113,7 @@ void Resolver::resolve_kernel(ImageId image, std::string_view name) {
     return;
   }
   if (sources_.own_files) {
-    const std::string runs = kernel_build_id(name);
+    const std::string runs = running_build_id(name);
     const std::string_view ran = profile_.text(profile_.images()[image].build_id);
     if (!runs.empty() && !ran.empty() && runs != ran) {
       notes_.push_back(fmt::format(
