@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cli/agent.h"
+#include "cli/annotate.h"
 #include "cli/exit_status.h"
 #include "cli/list.h"
 #include "cli/record.h"
@@ -48,6 +49,7 @@ int main(int argc, char** argv) {
   xenoprof::add_list(app);
   xenoprof::add_record(app);
   xenoprof::add_report(app);
+  xenoprof::add_annotate(app);
   xenoprof::add_agent(app);
   // Runs as a program of its own, see above; here for --help.
   app.add_subcommand("lab", "Emulated machines to try xenoprof on; see `xenoprof lab --help`");
