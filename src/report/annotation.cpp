@@ -311,7 +311,9 @@ void Annotator::add_files(AnnotatedFunction& function,
     }
     if (program) {
       const std::uint32_t none = file.lines.front().number;
-      add_source(file, path == own ? first : none, path == own ? last : none, *program);
+      // The code begins with the body; the function's name stands on the line before, or there.
+      add_source(file, path == own ? std::max(first, 2u) - 1 : none, path == own ? last : none,
+                 *program);
     }
     function.files.push_back(std::move(file));
   }
