@@ -107,7 +107,7 @@ Result<int> run(Arguments& arguments) {
   std::deque<Recorded> recorded;
   std::vector<DiffInput> inputs;
   for (const std::string& source : arguments.sources) {
-    auto one = read_and_complain(source, !arguments.no_progress);
+    auto one = read_and_complain(source, Stacks::kLeavesOnly, !arguments.no_progress);
     if (!one) {
       return std::unexpected(one.error());
     }

@@ -96,13 +96,13 @@ void SourceOption::add_to(CLI::App& command) {
   add_no_progress(command, no_progress_);
 }
 
-Result<Recorded> SourceOption::read() const {
-  return read_and_complain(path_, !no_progress_);
+Result<Recorded> SourceOption::read(Stacks stacks) const {
+  return read_and_complain(path_, stacks, !no_progress_);
 }
 
-Result<Recorded> read_and_complain(const std::string& path, bool progress) {
+Result<Recorded> read_and_complain(const std::string& path, Stacks stacks, bool progress) {
   ProgressLine line(progress);
-  auto recorded = read_source(path);
+  auto recorded = read_source(path, stacks);
   line.clear();
   if (recorded) {
     for (const std::string& note : recorded->notes) {

@@ -31,6 +31,9 @@ inline constexpr std::string_view kXenImage = "[xen]";
 inline constexpr std::string_view kKernelImage = "[kernel]";
 // Code whose image is not known: anonymous memory, or a mapping record that was lost.
 inline constexpr std::string_view kUnknownImage = "[unknown]";
+// The kernel and the user space of virtual machines, seen from outside.
+inline constexpr std::string_view kGuestKernelImage = "[guest.kernel]";
+inline constexpr std::string_view kGuestUserImage = "[guest.user]";
 // All the user time of a passive domain, into which nobody can look.
 inline constexpr std::string_view kPassiveUserImage = "[user]";
 

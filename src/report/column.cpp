@@ -17,7 +17,7 @@ Mode mode_of_image(std::string_view name) {
     return Mode::kHypervisor;
   }
   const bool user = !name.starts_with('[') || name == kUnknownImage || name == kPassiveUserImage ||
-                    name == "[vdso]" || name == "[vsyscall]" || name == "[heap]" ||
+                    name == kGuestUserImage || name == "[vdso]" || name == "[vsyscall]" || name == "[heap]" ||
                     name == "[stack]";
   return user ? Mode::kUser : Mode::kKernel;
 }

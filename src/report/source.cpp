@@ -6,7 +6,7 @@
 #include <string_view>
 #include <system_error>
 
-#include "perf/data_file.h"
+#include "perf/data_reader.h"
 #include "perf/interpret.h"
 #include "pprof/pprof.h"
 #include "symbols/resolve.h"
@@ -22,12 +22,15 @@ bool is_perf_data(const std::filesystem::path& path) {
   return text == "PERFILE2" || text == "2ELIFREP";
 }
 
-Result<Recorded> read_perf_data(const std::filesystem::path& path) {
+Result<Recorded> read_perf_data(const std::filesystem::path& path, Stacks stacks) {
   auto reader = perf::DataReader::open(path);
   if (!reader) {
     return std::unexpected(reader.error());
   }
-  perf::Interpreter interpreter(reader->layout());
+  using perf::Interpreter;
+  Interpreter interpreter(reader->layout(), Interpreter::Kind::kOwn,
+                          stacks == Stacks::kWhole ? Interpreter::Chains::kKept
+                                                   : Interpreter::Chains::kLeftOut);
   while (true) {
     const auto record = reader->next();
     if (!record) {
@@ -38,10 +41,8 @@ Result<Recorded> read_perf_data(const std::filesystem::path& path) {
     }
     interpreter.add(**record);
   }
-  Recorded recorded{std::move(interpreter.profile()), {}, {}};
-  if (reader->truncated()) {
-    recorded.notes.push_back(path.string() + " stops before its end.");
-  }
+  interpreter.set_build_ids(reader->build_ids());
+  Recorded recorded{std::move(interpreter.profile()), {}, reader->notes()};
   for (std::string& note : resolve(recorded.profile)) {
     recorded.notes.push_back(std::move(note));
   }
@@ -59,7 +60,7 @@ Result<Recorded> read_pprof(const std::filesystem::path& path,
 
 }  // namespace
 
-Result<Recorded> read_source(const std::filesystem::path& source) {
+Result<Recorded> read_source(const std::filesystem::path& source, Stacks stacks) {
   std::error_code error;
   const auto status = std::filesystem::status(source, error);
   if (!std::filesystem::exists(status)) {
@@ -69,7 +70,7 @@ Result<Recorded> read_source(const std::filesystem::path& source) {
         source.string());
   }
   if (!std::filesystem::is_directory(status)) {
-    return is_perf_data(source) ? read_perf_data(source) : read_pprof(source, {});
+    return is_perf_data(source) ? read_perf_data(source, stacks) : read_pprof(source, {});
   }
   if (!std::filesystem::exists(source / kProfileFile, error)) {
     return fail("{} is not a session: there is no {} in it.", source.string(), kProfileFile);

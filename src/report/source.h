@@ -20,7 +20,11 @@ struct Recorded {
   std::vector<std::string> notes;
 };
 
-// A session's folder, a pprof file, or a perf.data.
-Result<Recorded> read_source(const std::filesystem::path& source);
+// A view that looks at leaves alone need not wait for what makes up most of a perf.data.
+enum class Stacks { kWhole, kLeavesOnly };
+
+// A session's folder, a pprof file, or a perf.data. `stacks` may be shorter than what is there,
+// never longer; a profile that is made already keeps them all.
+Result<Recorded> read_source(const std::filesystem::path& source, Stacks stacks = Stacks::kWhole);
 
 }  // namespace xenoprof

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "perf/interpret.h"
+#include "perf/record_parser.h"
 
 namespace xenoprof::perf {
 namespace {

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "perf/data_file.h"
+#include "perf/record_parser.h"
 #include "perf/interpret.h"
 #include "perf/recorder.h"
 
