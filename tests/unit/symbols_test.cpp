@@ -13,6 +13,7 @@
 #include <random>
 
 #include "symbols/demangle.h"
+#include "symbols/elf_image.h"
 #include "symbols/resolve.h"
 
 namespace xenoprof {
@@ -74,6 +75,11 @@ Place place_of(const void* address) {
     }
   }
   return {};
+}
+
+Result<ElfImage> read_elf(const std::filesystem::path& path) {
+  DebugSearch search;
+  return xenoprof::read_elf(path, search);
 }
 
 std::string vdso_bytes() {
@@ -263,7 +269,7 @@ TEST(Elf, BuildIdIsTheOneInMemory) {
       &mine);
   const auto image = read_elf("/proc/self/exe");
   ASSERT_TRUE(image) << image.error().message;
-  EXPECT_EQ(image->build_id, mine);
+  EXPECT_EQ(image->file.build_id(), mine);
   EXPECT_EQ(mine.size(), 40u) << mine;
 }
 
@@ -380,7 +386,7 @@ TEST_F(ResolveTest, NamesEveryLayer) {
   EXPECT_EQ(symbol(user), "xenoprof::function_to_be_found");
   EXPECT_EQ(symbol(kernel), "tcp_recvmsg");
   EXPECT_EQ(symbol(xen), "do_mmu_update");
-  EXPECT_EQ(build_id(user), read_elf(own_.file)->build_id);
+  EXPECT_EQ(build_id(user), ElfFile::open(own_.file)->build_id());
 }
 
 TEST_F(ResolveTest, LeavesWhatNobodyKnowsAlone) {
