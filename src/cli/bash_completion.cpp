@@ -52,8 +52,8 @@ std::string bash_completion(const std::vector<CommandHelp>& commands) {
       names.push_back(command.name);
     }
     cases += value_cases(command);
-    options += fmt::format("    '{}') _xenoprof_words '{}' ;;\n", command.name,
-                           option_names(command));
+    options +=
+        fmt::format("    '{}') _xenoprof_words '{}' ;;\n", command.name, option_names(command));
   }
   return fmt::format(R"(# bash completion for xenoprof
 _xenoprof_words() {{

@@ -44,13 +44,13 @@ std::string argument_of(const OptionHelp& option) {
   if (option.names.size() == 1 || option.repeats) {
     std::string out;
     for (const std::string& name : option.names) {
-      out += fmt::format("{}'{}{}{}'", out.empty() ? "" : " ", option.repeats ? "*" : "", name,
-                         rest);
+      out +=
+          fmt::format("{}'{}{}{}'", out.empty() ? "" : " ", option.repeats ? "*" : "", name, rest);
     }
     return out;
   }
-  return fmt::format("'({})'{{{}}}'{}'", fmt::join(option.names, " "),
-                     fmt::join(option.names, ","), rest);
+  return fmt::format("'({})'{{{}}}'{}'", fmt::join(option.names, " "), fmt::join(option.names, ","),
+                     rest);
 }
 
 }  // namespace
@@ -62,8 +62,9 @@ std::string zsh_completion(const std::vector<CommandHelp>& commands) {
     if (command.name.empty()) {
       continue;
     }
-    names += fmt::format("    '{}:{}'\n", command.name,
-                         quoted(command.description.substr(0, command.description.find('\n')), ":"));
+    names +=
+        fmt::format("    '{}:{}'\n", command.name,
+                    quoted(command.description.substr(0, command.description.find('\n')), ":"));
     std::string arguments;
     for (const OptionHelp& option : command.options) {
       arguments += " \\\n        " + argument_of(option);

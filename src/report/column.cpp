@@ -17,8 +17,8 @@ Mode mode_of_image(std::string_view name) {
     return Mode::kHypervisor;
   }
   const bool user = !name.starts_with('[') || name == kUnknownImage || name == kPassiveUserImage ||
-                    name == kGuestUserImage || name == "[vdso]" || name == "[vsyscall]" || name == "[heap]" ||
-                    name == "[stack]";
+                    name == kGuestUserImage || name == "[vdso]" || name == "[vsyscall]" ||
+                    name == "[heap]" || name == "[stack]";
   return user ? Mode::kUser : Mode::kKernel;
 }
 
@@ -89,8 +89,7 @@ Cells::Cells(const Profile& profile) : profile_(profile), line_texts_{"?"} {
     const auto [known, added] = line_of.try_emplace(location.lines, 0);
     const auto& lines = profile.lines(location);
     if (added && !lines.empty() && lines.front().line != 0) {
-      std::string text =
-          fmt::format("{}:{}", profile.text(lines.front().file), lines.front().line);
+      std::string text = fmt::format("{}:{}", profile.text(lines.front().file), lines.front().line);
       const auto [id, is_new] =
           line_ids.try_emplace(text, static_cast<std::uint32_t>(line_texts_.size()));
       if (is_new) {
