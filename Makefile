@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Two commands for a fresh machine: `make demo` and `make test`. Both set up what they need.
-.PHONY: all configure build setup demo test clean
+.PHONY: all configure build setup demo test test-all clean
 
 JOBS ?= $(shell nproc)
 WERROR ?= $(or $(XENOPROF_WERROR),OFF)
@@ -25,6 +25,13 @@ test: configure
 	cmake --build build -j $(JOBS)
 	ctest --test-dir build -L unit -j $(JOBS) --output-on-failure
 	ctest --test-dir build -L lab -j 1 --output-on-failure
+
+# What takes a browser too.
+test-all: test
+	@lab/setup.sh long
+	cmake --preset release -DXENOPROF_LONG_TESTS=ON
+	cmake --build build -j $(JOBS)
+	ctest --test-dir build -L long -j 1 --output-on-failure
 
 clean:
 	rm -rf build

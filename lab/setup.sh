@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Installs the Debian packages that building xenoprof takes, those that are missing. What the lab's
 # machines are made of is not installed: the lab keeps it in the user's cache.
+# `setup.sh long` adds what `make test-all` takes.
 set -e
 
 # The last line builds the kernel module and carries the lab's downloads.
@@ -13,6 +14,10 @@ packages="
   libgtest-dev libgmock-dev linux-perf
   gcc-12 flex bison bc ca-certificates apt
 "
+
+if [ "${1:-}" = long ]; then
+  packages="$packages chromium nodejs npm"
+fi
 
 missing=
 for package in $packages; do

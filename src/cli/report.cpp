@@ -36,7 +36,8 @@ Result<int> run(Arguments& arguments) {
   } else if (!arguments.callees.empty()) {
     options.function = {arguments.callees, Direction::kCallees};
   }
-  const auto recorded = arguments.source.read();
+  const auto recorded = arguments.source.read(
+      options.children || options.function ? Stacks::kWhole : Stacks::kLeavesOnly);
   if (!recorded) {
     return std::unexpected(recorded.error());
   }

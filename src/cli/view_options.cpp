@@ -12,10 +12,10 @@ const std::map<std::string, Format> kFormats = {
     {"csv", Format::kCsv}, {"json", Format::kJson}, {"text", Format::kText}};
 
 std::string column_names(std::string_view separator) {
-  return fmt::format("{}", fmt::join(kColumns | std::views::transform([](Column column) {
-                                       return to_string(column);
-                                     }),
-                                     separator));
+  return fmt::format(
+      "{}",
+      fmt::join(kColumns | std::views::transform([](Column column) { return to_string(column); }),
+                separator));
 }
 
 }  // namespace
@@ -55,8 +55,7 @@ SortOption::SortOption(std::vector<Column> columns) {
 }
 
 void SortOption::add_to(CLI::App& command) {
-  command
-      .add_option("-s,--sort", names_, "Add up by these, in this order: " + column_names(", "))
+  command.add_option("-s,--sort", names_, "Add up by these, in this order: " + column_names(", "))
       ->type_name("COLUMN[,..]")
       ->delimiter(',')
       ->allow_extra_args(false)
@@ -96,13 +95,14 @@ void SourceOption::add_to(CLI::App& command) {
   add_no_progress(command, no_progress_);
 }
 
-Result<Recorded> SourceOption::read() const {
-  return read_and_complain(path_, !no_progress_);
+Result<Recorded> SourceOption::read(Stacks stacks) const {
+  return read_and_complain(path_, stacks, !no_progress_);
 }
 
-Result<Recorded> read_and_complain(const std::string& path, bool progress) {
+Result<Recorded> read_and_complain(const std::string& path, Stacks stacks, bool progress) {
   ProgressLine line(progress);
-  auto recorded = read_source(path);
+  auto recorded =
+      read_source(path, stacks, [&](double part) { line.show("reading " + path + ":", part); });
   line.clear();
   if (recorded) {
     for (const std::string& note : recorded->notes) {

@@ -72,7 +72,8 @@ class SourceOption {
  public:
   void add_to(CLI::App& command);
   // Prints what was not understood.
-  Result<Recorded> read() const;
+  Result<Recorded> read(Stacks stacks) const;
+  const std::string& path() const { return path_; }
 
  private:
   std::string path_ = "xenoprof.session";
@@ -81,7 +82,7 @@ class SourceOption {
 
 // The type name of a path of such a source.
 inline constexpr char kSourceType[] = "DIR|FILE";
-Result<Recorded> read_and_complain(const std::string& path, bool progress);
+Result<Recorded> read_and_complain(const std::string& path, Stacks stacks, bool progress);
 void add_no_progress(CLI::App& command, bool& no_progress);
 
 }  // namespace xenoprof

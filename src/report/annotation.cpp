@@ -73,9 +73,9 @@ std::unexpected<Error> no_such_symbol(const Profile& profile, const std::string&
     return fail("{} is inlined: its samples are in {}.", asked, list_of(callers));
   }
   if (!similar.empty()) {
-    return fail("There is no function {} in this profile; there is: {}.", asked, list_of(similar));
+    return fail("No sample fell into a function {}; some fell into {}.", asked, list_of(similar));
   }
-  return fail("There is no function {} in this profile; `xenoprof report` names those there are.",
+  return fail("No sample fell into a function {}; `xenoprof report` names those that have some.",
               asked);
 }
 

@@ -6,6 +6,7 @@
 
 #include "report/formats.h"
 #include "report/text_cells.h"
+#include "report/text_columns.h"
 #include "report/text_table.h"
 
 namespace xenoprof {
@@ -18,34 +19,6 @@ double share(std::uint64_t part, std::uint64_t whole) {
 // Nothing for nothing, so that what there is stands out.
 std::string percent(std::uint64_t part, std::uint64_t whole) {
   return part == 0 ? "" : fmt::format("{:.1f} %", share(part, whole));
-}
-
-Style style_of(std::string_view mode) {
-  return mode == to_string(Mode::kHypervisor) ? Style::kHypervisor
-         : mode == to_string(Mode::kKernel)   ? Style::kKernel
-                                              : Style::kUser;
-}
-
-// A paragraph in lines of at most `width` characters.
-std::string wrapped(const std::string& text, std::size_t width) {
-  std::string lines;
-  std::size_t used = 0;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = std::min(text.find(' ', at), text.size());
-    const std::string word = text.substr(at, end - at);
-    if (used != 0 && used + 1 + width_of(word) > width) {
-      lines += '\n';
-      used = 0;
-    }
-    if (used != 0) {
-      lines += ' ';
-      ++used;
-    }
-    lines += word;
-    used += width_of(word);
-    at = end + 1;
-  }
-  return lines + "\n";
 }
 
 class TextReport {
@@ -210,30 +183,12 @@ std::string TextReport::domain_table() const {
       row.push_back({percent(all, totals_[event]), Style::kBold});
       for (const Mode mode : {Mode::kHypervisor, Mode::kKernel, Mode::kUser}) {
         const std::string text(to_string(mode));
-        row.push_back({percent(modes[text], all), style_of(text)});
+        row.push_back({percent(modes[text], all), style_of_mode(text)});
       }
       table.add_row(std::move(row));
     }
   }
   return table.draw(options_.style.width, options_.style.colour);
-}
-
-// A file's name without its folders, unless another file in sight has the same.
-std::map<std::string, std::string> short_image_names(const std::set<std::string>& images) {
-  std::map<std::string, std::set<std::string>> paths;
-  const auto name_of = [](const std::string& path) {
-    return path.starts_with('/') ? path.substr(path.rfind('/') + 1) : path;
-  };
-  for (const std::string& path : images) {
-    paths[name_of(path)].insert(path);
-  }
-  std::map<std::string, std::string> names;
-  for (const auto& [name, all] : paths) {
-    for (const std::string& path : all) {
-      names[path] = printable(all.size() == 1 ? name : path);
-    }
-  }
-  return names;
 }
 
 void TextReport::add_event_columns(std::vector<TextColumn>& columns, bool total,
@@ -280,65 +235,18 @@ bool TextReport::add_event_cells(std::vector<TextCell>& cells,
 TextTable TextReport::fill_function_table(const Rows& rows, bool compact) const {
   std::vector<TextColumn> columns;
   add_event_columns(columns, options_.children, compact);
-  std::map<std::string, std::string> images;
-  for (std::size_t i = 0; i < options_.columns.size(); ++i) {
-    switch (options_.columns[i]) {
-      case Column::kDomain:
-        columns.push_back({.heading = "Domain", .least = 6});
-        break;
-      case Column::kProcess:
-        columns.push_back({.heading = "Process", .least = 8});
-        break;
-      case Column::kPid:
-        columns.push_back({.heading = "PID", .right = true});
-        break;
-      case Column::kTid:
-        columns.push_back({.heading = "TID", .right = true});
-        break;
-      case Column::kImage: {
-        columns.push_back({.heading = "Image", .least = 8});
-        std::set<std::string> shown;
-        for (const Row& row : rows.rows) {
-          shown.insert(row.cells[i]);
-        }
-        images = short_image_names(shown);
-        break;
-      }
-      case Column::kSymbol:
-        columns.push_back({.heading = "Function", .least = compact ? 12u : 24u, .most = 72});
-        break;
-      case Column::kLine:
-        columns.push_back({.heading = "Line", .least = 14, .most = 48});
-        break;
-      case Column::kMode:
-        columns.push_back({.heading = "Mode"});
-        break;
-      case Column::kVcpu:
-        columns.push_back({.heading = "vCPU", .right = true});
-        break;
-    }
-  }
+  const SampleColumns places(options_.columns, compact);
+  places.add_to(columns);
   TextTable table(std::move(columns));
+  std::set<std::string> images;
+  for (const Row& row : rows.rows) {
+    places.collect_images(row.cells, images);
+  }
+  const auto names = short_image_names(images);
   for (const Row& row : rows.rows) {
     std::vector<TextCell> cells;
     const bool hot = add_event_cells(cells, row.samples, row.total, compact);
-    for (std::size_t column = 0; column < options_.columns.size(); ++column) {
-      const std::string& text = row.cells[column];
-      const std::string shown_text = text.empty() ? "-" : printable(text);
-      switch (options_.columns[column]) {
-        case Column::kImage:
-          cells.push_back({images[text], Style::kDim});
-          break;
-        case Column::kSymbol:
-          cells.push_back({shown_text, hot ? Style::kBold : Style::kPlain});
-          break;
-        case Column::kMode:
-          cells.push_back({shown_text, style_of(text)});
-          break;
-        default:
-          cells.push_back({shown_text});
-      }
-    }
+    places.add_cells(row.cells, hot, names, cells);
     table.add_row(std::move(cells));
   }
   return table;
@@ -384,9 +292,9 @@ std::string TextReport::tree_heading(const CallTree& tree) const {
     for (const CallTree::Node& node : tree.nodes) {
       samples += node.depth == 0 ? node.total[event] : 0;
     }
-    text += fmt::format("{} {} samples, {:.1f} % of {}", event == 0 ? "" : ",",
-                        with_separators(samples), share(samples, totals_[event]),
-                        event_name(event));
+    text +=
+        fmt::format("{} {} samples, {:.1f} % of {}", event == 0 ? "" : ",",
+                    with_separators(samples), share(samples, totals_[event]), event_name(event));
   }
   return styled(paragraph(text), Style::kBold, options_.style.colour) + "\n";
 }
@@ -447,7 +355,7 @@ TextTable TextReport::fill_tree_table(const CallTree& tree, bool compact) const 
                              : add_event_cells(cells, node.total, {}, compact);
     cells.push_back({before[i] + (node.symbol.empty() ? "-" : printable(node.symbol)),
                      hot ? Style::kBold : Style::kPlain});
-    cells.push_back({images[node.image], style_of(to_string(node.mode))});
+    cells.push_back({images[node.image], style_of_mode(to_string(node.mode))});
     table.add_row(std::move(cells));
   }
   return table;

@@ -195,10 +195,10 @@ TEST_F(AnnotateTest, SaysWhatTheNameCouldBe) {
   profile_.set_lines(0, profile_.intern({{profile_.intern("outer::small"), 0, 0},
                                          {profile_.intern("outer::work"), 0, 0}}));
   EXPECT_EQ(error({.symbol = "work"}), "");
-  EXPECT_NE(error({.symbol = "wor"}).find("there is: outer::work."), std::string::npos);
+  EXPECT_NE(error({.symbol = "wor"}).find("some fell into outer::work."), std::string::npos);
   EXPECT_NE(error({.symbol = "small"}).find("is inlined: its samples are in outer::work."),
             std::string::npos);
-  EXPECT_NE(error({.symbol = "nothing"}).find("There is no function nothing"), std::string::npos);
+  EXPECT_NE(error({.symbol = "nothing"}).find("No sample fell into a function nothing"), std::string::npos);
   EXPECT_NE(error({.symbol = "work", .filter = {{.column = Column::kVcpu, .text = "7"}}})
                 .find("no samples"),
             std::string::npos);
