@@ -40,9 +40,8 @@ Result<std::string> recorded_unit(const std::vector<DiffInput>& inputs) {
   std::vector<std::string> units;
   if (inputs.front().session != nullptr) {
     for (const auto& [unit, amount] : inputs.front().session->work) {
-      if (std::ranges::all_of(inputs, [&](const DiffInput& input) {
-            return recorded_work(input, unit) > 0;
-          })) {
+      if (std::ranges::all_of(
+              inputs, [&](const DiffInput& input) { return recorded_work(input, unit) > 0; })) {
         units.push_back(unit);
       }
     }
@@ -107,7 +106,7 @@ Result<int> run(Arguments& arguments) {
   std::deque<Recorded> recorded;
   std::vector<DiffInput> inputs;
   for (const std::string& source : arguments.sources) {
-    auto one = read_and_complain(source, !arguments.no_progress);
+    auto one = read_and_complain(source, Stacks::kLeavesOnly, !arguments.no_progress);
     if (!one) {
       return std::unexpected(one.error());
     }
@@ -133,8 +132,8 @@ Result<int> run(Arguments& arguments) {
 }  // namespace
 
 void add_diff(CLI::App& app) {
-  auto* command =
-      app.add_subcommand("diff", "What costs more in one profile than in another, for the same work");
+  auto* command = app.add_subcommand(
+      "diff", "What costs more in one profile than in another, for the same work");
   auto arguments = std::make_shared<Arguments>();
   command
       ->add_option("source", arguments->sources,

@@ -116,7 +116,7 @@ Result<void> write_to_output(const Profile& profile, const Arguments& arguments)
 }
 
 Result<int> run(const Arguments& arguments) {
-  const auto recorded = arguments.source.read();
+  const auto recorded = arguments.source.read(Stacks::kWhole);
   if (!recorded) {
     return std::unexpected(recorded.error());
   }

@@ -40,14 +40,14 @@ Result<int> run(const Arguments& arguments) {
   if (!terms) {
     return std::unexpected(terms.error());
   }
-  const auto recorded = arguments.source.read();
+  const auto recorded = arguments.source.read(Stacks::kWhole);
   if (!recorded) {
     return std::unexpected(recorded.error());
   }
   std::optional<Recorded> other;
   std::optional<FlameSource> base;
   if (!arguments.base.empty()) {
-    auto from_base = read_and_complain(arguments.base, arguments.source.wants_progress());
+    auto from_base = read_and_complain(arguments.base, Stacks::kWhole, arguments.source.wants_progress());
     if (!from_base) {
       return std::unexpected(from_base.error());
     }

@@ -36,8 +36,8 @@ Result<int> run(Arguments& arguments) {
   } else if (!arguments.callees.empty()) {
     options.function = {arguments.callees, Direction::kCallees};
   }
-  const bool leaves = !options.children && !options.function;
-  const auto recorded = arguments.source.read(leaves ? Stacks::kLeavesOnly : Stacks::kWhole);
+  const auto recorded = arguments.source.read(
+      options.children || options.function ? Stacks::kWhole : Stacks::kLeavesOnly);
   if (!recorded) {
     return std::unexpected(recorded.error());
   }

@@ -49,8 +49,7 @@ TextStyle style_of_output() {
 }
 
 Result<void> print(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() ||
-      std::fflush(stdout) != 0) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
     return fail("The output cannot be written: {}.", std::strerror(errno));
   }
   return {};

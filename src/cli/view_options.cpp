@@ -96,12 +96,13 @@ void SourceOption::add_to(CLI::App& command) {
 }
 
 Result<Recorded> SourceOption::read(Stacks stacks) const {
-  return read_and_complain(path_, wants_progress(), stacks);
+  return read_and_complain(path_, stacks, wants_progress());
 }
 
-Result<Recorded> read_and_complain(const std::string& path, bool progress, Stacks stacks) {
+Result<Recorded> read_and_complain(const std::string& path, Stacks stacks, bool progress) {
   ProgressLine line(progress);
-  auto recorded = read_source(path, stacks);
+  auto recorded =
+      read_source(path, stacks, [&](double part) { line.show("reading " + path + ":", part); });
   line.clear();
   if (recorded) {
     for (const std::string& note : recorded->notes) {

@@ -140,8 +140,8 @@ double Builder::weight(std::size_t node) {
   double most = 0;
   for (std::size_t event = 0; event < events_; ++event) {
     if (totals_[event] != 0) {
-      most = std::max(most, static_cast<double>(total_of(node)[event]) /
-                                static_cast<double>(totals_[event]));
+      most = std::max(
+          most, static_cast<double>(total_of(node)[event]) / static_cast<double>(totals_[event]));
     }
   }
   return most;

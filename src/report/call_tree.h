@@ -23,8 +23,8 @@ struct CallTree {
     std::string symbol;
     std::string image;
     Mode mode = Mode::kUser;
-    // Per event: samples whose stack has this path, and those whose stack ends with it on this side.
-    // A sample is counted once, by the path that begins at the outermost call of the function
+    // Per event: samples whose stack has this path, and those whose stack ends with it on this
+    // side. A sample is counted once, by the path that begins at the outermost call of the function
     // (callees) or at its innermost (callers), so that all of a recursion is seen.
     std::vector<std::uint64_t> total;
     std::vector<std::uint64_t> samples;

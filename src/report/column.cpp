@@ -17,8 +17,8 @@ Mode mode_of_image(std::string_view name) {
     return Mode::kHypervisor;
   }
   const bool user = !name.starts_with('[') || name == kUnknownImage || name == kPassiveUserImage ||
-                    name == "[vdso]" || name == "[vsyscall]" || name == "[heap]" ||
-                    name == "[stack]";
+                    name == kGuestUserImage || name == "[vdso]" || name == "[vsyscall]" ||
+                    name == "[heap]" || name == "[stack]";
   return user ? Mode::kUser : Mode::kKernel;
 }
 
@@ -82,7 +82,23 @@ Cells::Cells(const Profile& profile) : profile_(profile), line_texts_{"?"} {
       symbols_.push_back(entry->second);
     }
   }
-  lines_.resize(profile.locations().size());
+  // Few places share a line, and lists of lines are few: each list is looked at once.
+  std::unordered_map<LinesId, std::uint32_t> line_of;
+  std::unordered_map<std::string, std::uint32_t> line_ids = {{line_texts_[0], 0}};
+  for (const Location& location : profile.locations()) {
+    const auto [known, added] = line_of.try_emplace(location.lines, 0);
+    const auto& lines = profile.lines(location);
+    if (added && !lines.empty() && lines.front().line != 0) {
+      std::string text = fmt::format("{}:{}", profile.text(lines.front().file), lines.front().line);
+      const auto [id, is_new] =
+          line_ids.try_emplace(text, static_cast<std::uint32_t>(line_texts_.size()));
+      if (is_new) {
+        line_texts_.push_back(std::move(text));
+      }
+      known->second = id->second;
+    }
+    lines_.push_back(known->second);
+  }
 }
 
 std::uint32_t Cells::of(Column column, const SampleKey& key, LocationId location) const {

@@ -13,21 +13,11 @@
 
 namespace xenoprof {
 
-enum class Column {
-  kDomain,
-  kProcess,
-  kPid,
-  kTid,
-  kImage,
-  kSymbol,
-  kLine,
-  kMode,
-  kVcpu
-};
+enum class Column { kDomain, kProcess, kPid, kTid, kImage, kSymbol, kLine, kMode, kVcpu };
 
-inline constexpr std::array kColumns = {
-    Column::kDomain, Column::kProcess, Column::kPid,  Column::kTid, Column::kImage,
-    Column::kSymbol, Column::kLine,    Column::kMode, Column::kVcpu};
+inline constexpr std::array kColumns = {Column::kDomain, Column::kProcess, Column::kPid,
+                                        Column::kTid,    Column::kImage,   Column::kSymbol,
+                                        Column::kLine,   Column::kMode,    Column::kVcpu};
 
 std::string_view to_string(Column column);
 std::optional<Column> column_from_string(std::string_view name);

@@ -103,8 +103,7 @@ Result<std::vector<Comparison>> compare(std::span<const DiffInput> inputs,
   }
   std::vector<Comparison> result;
   for (std::size_t event = 0; event < count; ++event) {
-    Comparison comparison{
-        .event = events[event].name, .columns = columns, .all = {}, .rows = {}};
+    Comparison comparison{.event = events[event].name, .columns = columns, .all = {}, .rows = {}};
     const auto costs_of = [&](const std::vector<std::uint64_t>& samples) {
       std::vector<Weighted> costs;
       for (std::size_t input = 0; input < inputs.size(); ++input) {

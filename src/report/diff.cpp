@@ -129,8 +129,7 @@ Result<std::string> diff(std::span<const DiffInput> inputs, const DiffOptions& o
     case Format::kText:
       break;
   }
-  const auto domains =
-      compare(inputs, *events, options.filter, {Column::kDomain, Column::kMode});
+  const auto domains = compare(inputs, *events, options.filter, {Column::kDomain, Column::kMode});
   if (!domains) {
     return std::unexpected(domains.error());
   }

@@ -5,9 +5,9 @@
 #include <cmath>
 
 #include "model/text.h"
-#include "report/text_columns.h"
 #include "report/rows.h"
 #include "report/text_cells.h"
+#include "report/text_columns.h"
 #include "report/text_table.h"
 
 namespace xenoprof {
@@ -92,8 +92,8 @@ void DiffText::add_numbers(const ComparedRow& row, bool compact,
                                             : "new";
     }
     cells.push_back({std::move(ratio), style});
-    cells.push_back({sure && change.share ? fmt::format("{:.1f} %", 100 * *change.share) : "",
-                     style});
+    cells.push_back(
+        {sure && change.share ? fmt::format("{:.1f} %", 100 * *change.share) : "", style});
   }
 }
 
@@ -141,7 +141,8 @@ std::string DiffText::rest(std::span<const ComparedRow> rows) const {
     return {};
   }
   const auto sure = static_cast<std::size_t>(std::ranges::count_if(rows, any_beyond_error));
-  std::string text = rows.size() == 1 ? "One more row" : with_separators(rows.size()) + " more rows";
+  std::string text =
+      rows.size() == 1 ? "One more row" : with_separators(rows.size()) + " more rows";
   text += sure == 0 ? fmt::format(" within {} sampling error", rows.size() == 1 ? "its" : "their")
                     : fmt::format(", {} of them beyond sampling error", with_separators(sure));
   text += ", together";
@@ -160,8 +161,9 @@ std::string DiffText::table(const Comparison& comparison, bool with_all) const {
   std::vector<ComparedRow> shown;
   std::vector<ComparedRow> left_out;
   for (const ComparedRow& row : rows) {
-    const bool wanted = options_.top ? shown.size() < *options_.top
-                                     : with_all || (any_beyond_error(row) && shown.size() < kTextRows);
+    const bool wanted = options_.top
+                            ? shown.size() < *options_.top
+                            : with_all || (any_beyond_error(row) && shown.size() < kTextRows);
     (wanted ? shown : left_out).push_back(row);
   }
   std::string text;

@@ -126,7 +126,8 @@ void PerfExport::name_kernels() {
 std::string PerfExport::path_of(StringId domain, const Image& image) const {
   const std::string path(profile_.text(image.name));
   const auto known = build_ids_.find(path);
-  const bool same = known == build_ids_.end() || (image.build_id != 0 && known->second == image.build_id);
+  const bool same =
+      known == build_ids_.end() || (image.build_id != 0 && known->second == image.build_id);
   return same && (image.build_id != 0 || domain_index(domain) == 0)
              ? path
              : fmt::format("{}:{}", profile_.text(domain), path);
@@ -231,10 +232,10 @@ Result<void> PerfExport::run() {
     if (named != key_of(i)) {
       named = key_of(i);
       const std::string_view domain = profile_.text(key.domain);
-      put(builder_.comm(time_, pid, tid,
-                        fmt::format("{}{}{}", domain, domain.empty() ? "" : "/",
-                                    profile_.text(key.process)),
-                        false));
+      put(builder_.comm(
+          time_, pid, tid,
+          fmt::format("{}{}{}", domain, domain.empty() ? "" : "/", profile_.text(key.process)),
+          false));
     }
     map_images(key, pid);
     put_sample(sample, pid, tid);

@@ -99,10 +99,9 @@ void write_speedscope(const NamedStacks& stacks, const std::vector<std::string>&
   {
     JsonArray frames(out);
     for (const NamedStacks::Name& frame : stacks.names()) {
-      frames.add(frame.image.empty()
-                     ? fmt::format("{{\"name\":{}}}", json_text(frame.text))
-                     : fmt::format("{{\"name\":{},\"file\":{}}}", json_text(frame.text),
-                                   json_text(frame.image)));
+      frames.add(frame.image.empty() ? fmt::format("{{\"name\":{}}}", json_text(frame.text))
+                                     : fmt::format("{{\"name\":{},\"file\":{}}}",
+                                                   json_text(frame.text), json_text(frame.image)));
     }
   }
   out << "},\"profiles\":";

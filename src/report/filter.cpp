@@ -115,10 +115,10 @@ Result<std::vector<FilterTerm>> parse_filter(std::string_view text) {
       return fail(
           "--filter {}: a filter is COLUMN=TEXT, COLUMN!=TEXT, COLUMN~REGEX or COLUMN!~REGEX; the "
           "columns are {}",
-          whole, fmt::join(kColumns | std::views::transform([](Column column) {
-                             return to_string(column);
-                           }),
-                           ", "));
+          whole,
+          fmt::join(
+              kColumns | std::views::transform([](Column column) { return to_string(column); }),
+              ", "));
     }
     // Up to the comma that a term follows.
     std::size_t end = text.size();
@@ -162,8 +162,7 @@ bool Filter::passes(const SampleKey& key) {
     const std::uint32_t cell = cells_->of_leaf(condition.column, key);
     auto known = condition.known.find(cell);
     if (known == condition.known.end()) {
-      known = condition.known
-                  .emplace(cell, condition.decide(cells_->text(condition.column, cell)))
+      known = condition.known.emplace(cell, condition.decide(cells_->text(condition.column, cell)))
                   .first;
     }
     if (!known->second) {

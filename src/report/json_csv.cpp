@@ -12,7 +12,8 @@ std::string numbers(const std::vector<std::string>& events,
                     const std::vector<std::uint64_t>& samples) {
   std::string out = "{";
   for (std::size_t event = 0; event < events.size(); ++event) {
-    out += fmt::format("{}{}: {}", event == 0 ? "" : ", ", json_text(events[event]), samples[event]);
+    out +=
+        fmt::format("{}{}: {}", event == 0 ? "" : ", ", json_text(events[event]), samples[event]);
   }
   return out + "}";
 }

@@ -72,9 +72,9 @@ Result<std::string> report(const Profile& profile, const SessionRecord* session,
   const View view{profile, session, options, cells, *filter, event_labels(profile.events())};
   const bool text = options.format == Format::kText;
   if (options.function) {
-    const auto tree =
-        make_call_tree(profile, cells, *filter, options.function->symbol,
-                       options.function->direction, options.top.value_or(text ? kTextNodes : kAllRows));
+    const auto tree = make_call_tree(profile, cells, *filter, options.function->symbol,
+                                     options.function->direction,
+                                     options.top.value_or(text ? kTextNodes : kAllRows));
     if (!tree) {
       return std::unexpected(tree.error());
     }

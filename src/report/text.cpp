@@ -286,9 +286,9 @@ std::string TextReport::tree_heading(const CallTree& tree) const {
     for (const CallTree::Node& node : tree.nodes) {
       samples += node.depth == 0 ? node.total[event] : 0;
     }
-    text += fmt::format("{} {} samples, {:.1f} % of {}", event == 0 ? "" : ",",
-                        with_separators(samples), share(samples, totals_[event]),
-                        event_name(event));
+    text +=
+        fmt::format("{} {} samples, {:.1f} % of {}", event == 0 ? "" : ",",
+                    with_separators(samples), share(samples, totals_[event]), event_name(event));
   }
   return styled(paragraph(text), Style::kBold, options_.style.colour) + "\n";
 }

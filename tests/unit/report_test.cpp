@@ -242,7 +242,8 @@ TEST(TextReport, NamesADomainThatGaveNothing) {
 TEST(TextReport, SaysThatNothingWasLost) {
   SessionRecord session = sample_session();
   session.domains[1].events[0].lost.clear();
-  EXPECT_TRUE(has(drawn(sample_profile(), {.style = {.width = 200}}, &session), "No samples were lost.\n"));
+  EXPECT_TRUE(
+      has(drawn(sample_profile(), {.style = {.width = 200}}, &session), "No samples were lost.\n"));
 }
 
 TEST(TextReport, SaysWhereWhatAndWhyWasLost) {
