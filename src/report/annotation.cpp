@@ -73,9 +73,9 @@ std::unexpected<Error> no_such_symbol(const Profile& profile, const std::string&
     return fail("{} is inlined: its samples are in {}.", asked, list_of(callers));
   }
   if (!similar.empty()) {
-    return fail("There is no function {} in this profile; there is: {}.", asked, list_of(similar));
+    return fail("No sample fell into a function {}; some fell into {}.", asked, list_of(similar));
   }
-  return fail("There is no function {} in this profile; `xenoprof report` names those there are.",
+  return fail("No sample fell into a function {}; `xenoprof report` names those that have some.",
               asked);
 }
 
@@ -311,7 +311,9 @@ void Annotator::add_files(AnnotatedFunction& function,
     }
     if (program) {
       const std::uint32_t none = file.lines.front().number;
-      add_source(file, path == own ? first : none, path == own ? last : none, *program);
+      // The code begins with the body; the function's name stands on the line before, or there.
+      add_source(file, path == own ? std::max(first, 2u) - 1 : none, path == own ? last : none,
+                 *program);
     }
     function.files.push_back(std::move(file));
   }

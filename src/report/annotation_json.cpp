@@ -67,7 +67,7 @@ std::string to_json(const Annotation& annotation) {
     json["functions"].push_back(std::move(added));
   }
   // Names and sources are in any encoding; the reader wants valid JSON.
-  return json.dump(1, ' ', true, Json::error_handler_t::replace) + "\n";
+  return json.dump(-1, ' ', true, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace xenoprof

@@ -22,6 +22,7 @@ constexpr std::size_t kContext = 2;
 constexpr std::size_t kFewest = 3;
 constexpr std::size_t kTab = 8;
 constexpr std::size_t kPercent = 5;  // "100.0"
+constexpr std::size_t kGap = 2;      // between it and the number of samples
 constexpr std::size_t kLeastInstruction = 20;
 constexpr std::size_t kMostInstruction = 56;
 
@@ -64,14 +65,23 @@ std::string without_tabs(std::string_view text) {
 }
 
 class TextWriter {
+  // Of an event that the symbol has samples of.
+  struct EventColumn {
+    std::size_t event = 0;
+    std::size_t width = 0;
+  };
+
  public:
   TextWriter(const Annotation& annotation, const TextStyle& style)
       : annotation_(annotation), style_(style) {
     for (std::size_t event = 0; event < annotation.events.size(); ++event) {
+      if (annotation.samples[event] == 0) {
+        continue;
+      }
       const std::size_t number =
           std::max<std::size_t>(7, with_separators(annotation.samples[event]).size());
-      widths_.push_back(
-          std::max(kPercent + 1 + number, width_of(printable(annotation.events[event]))));
+      columns_.push_back({event, std::max(kPercent + kGap + number,
+                                          width_of(printable(annotation.events[event])))});
     }
   }
 
@@ -87,7 +97,7 @@ class TextWriter {
 
   const Annotation& annotation_;
   const TextStyle& style_;
-  std::vector<std::size_t> widths_;  // of the events' columns
+  std::vector<EventColumn> columns_;
   std::string out_;
 };
 
@@ -100,16 +110,16 @@ void TextWriter::line(std::string_view text, Style style) {
 void TextWriter::row(const Counts& samples, const std::string& text) {
   std::string cells;
   bool hot = false;
-  for (std::size_t event = 0; event < widths_.size(); ++event) {
+  for (const auto& [event, width] : columns_) {
     const std::uint64_t all = annotation_.samples[event];
     std::string cell;
     if (samples[event] != 0) {
       const double part = static_cast<double>(samples[event]) / static_cast<double>(all);
       hot |= part >= kHot;
-      cell = fmt::format("{:.1f} {:>{}}", 100 * part, with_separators(samples[event]),
-                         widths_[event] - kPercent - 1);
+      cell = fmt::format("{:.1f}  {:>{}}", 100 * part, with_separators(samples[event]),
+                         width - kPercent - kGap);
     }
-    cells += right(cell, widths_[event]) + "  ";
+    cells += right(cell, width) + "  ";
   }
   const Style style = hot ? Style::kBold : is_sampled(samples) ? Style::kPlain : Style::kDim;
   line(fmt::format("{}{}{}", hot ? kMark : kNoMark, cells, text), style);
@@ -118,11 +128,9 @@ void TextWriter::row(const Counts& samples, const std::string& text) {
 void TextWriter::heading(const std::string& text) {
   std::string names(kNoMark);
   std::string units(kNoMark);
-  for (std::size_t event = 0; event < widths_.size(); ++event) {
-    names += right(printable(annotation_.events[event]), widths_[event]) + "  ";
-    units +=
-        right(fmt::format("% {:>{}}", "Samples", widths_[event] - kPercent - 1), widths_[event]) +
-        "  ";
+  for (const auto& [event, width] : columns_) {
+    names += right(printable(annotation_.events[event]), width) + "  ";
+    units += right(fmt::format("%  {:>{}}", "Samples", width - kPercent - kGap), width) + "  ";
   }
   out_ += '\n';
   line(names, Style::kBold);
@@ -131,7 +139,7 @@ void TextWriter::heading(const std::string& text) {
 
 void TextWriter::elided(std::size_t count, std::string_view what) {
   std::string blank(kNoMark);
-  for (const std::size_t width : widths_) {
+  for (const auto& [event, width] : columns_) {
     blank.append(width + 2, ' ');
   }
   line(fmt::format("{}\u2026 {} {} without samples", blank, with_separators(count), what),

@@ -166,7 +166,7 @@ void add_plt(Elf* elf, SymbolTable& table) {
       continue;
     }
     const char* name = elf_strptr(elf, symbols_header.sh_link, symbol.st_name);
-    if (name != nullptr && *name != '\0') {
+    if (name != nullptr) {  // empty where a function chooses what to jump to
       table.add(plt.stubs.sh_offset + stub * kStub, kStub, SymbolTable::Binding::kGlobal,
                 std::string(name) + "@plt");
     }
