@@ -47,7 +47,8 @@ Result<int> run(const Arguments& arguments) {
   std::optional<Recorded> other;
   std::optional<FlameSource> base;
   if (!arguments.base.empty()) {
-    auto from_base = read_and_complain(arguments.base, Stacks::kWhole, arguments.source.wants_progress());
+    auto from_base =
+        read_and_complain(arguments.base, Stacks::kWhole, arguments.source.wants_progress());
     if (!from_base) {
       return std::unexpected(from_base.error());
     }
