@@ -2,80 +2,102 @@
 #include "model/profile.h"
 
 #include <algorithm>
+#include <functional>
 
 namespace xenoprof {
 namespace {
 
-// Mixes one more value into a hash (the 64-bit finaliser of splitmix64).
-std::size_t mix(std::size_t hash, std::uint64_t value) {
-  std::uint64_t x = hash + 0x9e3779b97f4a7c15u + value;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-  return x ^ (x >> 31);
+std::uint64_t hash_of(const SampleKey& key) {
+  std::uint64_t hash = mix(key.stack, (std::uint64_t{key.process} << 32) | key.domain);
+  hash = mix(hash, (std::uint64_t{static_cast<std::uint32_t>(key.pid)} << 32) |
+                       static_cast<std::uint32_t>(key.tid));
+  return mix(hash, (std::uint64_t{key.vcpu} << 8) | static_cast<std::uint8_t>(key.mode));
 }
 
 }  // namespace
 
-std::size_t Profile::KeyHash::operator()(const SampleKey& key) const {
-  std::size_t hash = mix(key.domain, key.process);
-  hash = mix(hash, static_cast<std::uint32_t>(key.pid));
-  hash = mix(hash, static_cast<std::uint32_t>(key.tid));
-  hash = mix(hash, (std::uint64_t{key.vcpu} << 8) | static_cast<std::uint8_t>(key.mode));
-  for (LocationId location : key.stack) {
-    hash = mix(hash, location);
-  }
-  return hash;
-}
-
-std::size_t Profile::ImageHash::operator()(const Image& image) const {
-  return mix(image.name, image.build_id);
-}
-
-std::size_t Profile::LocationHash::operator()(const Location& location) const {
-  return mix(mix(location.image, location.address), location.symbol);
-}
-
 Profile::Profile(std::vector<Event> events) : events_(std::move(events)) {
   intern("");
+  intern(std::vector<Line>());
+  frames_.emplace_back();
 }
 
 StringId Profile::intern(std::string_view text) {
-  if (auto found = string_ids_.find(text); found != string_ids_.end()) {
-    return found->second;
+  const std::uint64_t hash = mix(std::hash<std::string_view>()(text), 0);
+  const auto [id, added] =
+      string_ids_.insert(hash, [&](std::uint32_t known) { return strings_[known] == text; });
+  if (added) {
+    strings_.emplace_back(text);
   }
-  const auto id = static_cast<StringId>(strings_.size());
-  strings_.emplace_back(text);
-  string_ids_.emplace(strings_.back(), id);
+  return id;
+}
+
+LinesId Profile::intern(const std::vector<Line>& lines) {
+  std::uint64_t hash = lines.size();
+  for (const Line& line : lines) {
+    hash = mix(mix(mix(hash, line.function), line.file), line.line);
+  }
+  const auto [id, added] =
+      lines_ids_.insert(hash, [&](std::uint32_t known) { return lines_[known] == lines; });
+  if (added) {
+    lines_.push_back(lines);
+  }
   return id;
 }
 
 ImageId Profile::add_image(std::string_view name, std::string_view build_id) {
   const Image image{intern(name), intern(build_id)};
-  const auto [entry, added] = image_ids_.try_emplace(image, static_cast<ImageId>(images_.size()));
+  const auto [id, added] =
+      image_ids_.insert(mix(image.name, image.build_id),
+                        [&](std::uint32_t known) { return image_keys_[known] == image; });
   if (added) {
     images_.push_back(image);
+    image_keys_.push_back(image);
   }
-  return entry->second;
+  return id;
 }
 
-LocationId Profile::add_location(ImageId image, std::uint64_t address, StringId symbol) {
-  const Location location{image, address, symbol};
-  const auto [entry, added] =
-      location_ids_.try_emplace(location, static_cast<LocationId>(locations_.size()));
+LocationId Profile::add_location(ImageId image, std::uint64_t address, StringId symbol,
+                                 LinesId lines) {
+  const LocationKey key{image, address, symbol, lines};
+  const auto [id, added] =
+      location_ids_.insert(mix(mix(mix(image, symbol), lines), address),
+                           [&](std::uint32_t known) { return location_keys_[known] == key; });
   if (added) {
-    locations_.push_back(location);
+    locations_.push_back({.image = image, .address = address, .symbol = symbol, .lines = lines});
+    location_keys_.push_back(key);
   }
-  return entry->second;
+  return id;
+}
+
+StackId Profile::add_frame(StackId caller, LocationId location) {
+  const Frame frame{caller, location};
+  // Index 0 of frames_ is the root, which is not in the index.
+  const auto [id, added] =
+      frame_ids_.insert(mix((std::uint64_t{caller} << 32) | location, 0),
+                        [&](std::uint32_t known) { return frames_[known + 1] == frame; });
+  if (added) {
+    frames_.push_back(frame);
+  }
+  return id + 1;
+}
+
+StackId Profile::add_stack(std::span<const LocationId> leaf_first) {
+  StackId stack = 0;
+  for (const LocationId location : std::views::reverse(leaf_first)) {
+    stack = add_frame(stack, location);
+  }
+  return stack;
 }
 
 void Profile::add(const SampleKey& key, std::size_t event, std::uint64_t samples) {
-  const auto [entry, added] = sample_ids_.try_emplace(key, samples_.size());
+  const auto [id, added] =
+      sample_ids_.insert(hash_of(key), [&](std::uint32_t known) { return keys_[known] == key; });
   if (added) {
-    samples_.push_back({key, {}});
+    keys_.push_back(key);
+    counts_.resize(counts_.size() + events_.size());
   }
-  auto& counts = samples_[entry->second].samples;
-  counts.resize(std::max(counts.size(), events_.size()));
-  counts[event] += samples;
+  counts_[id * events_.size() + event] += samples;
 }
 
 std::size_t Profile::add_event(const Event& event) {
@@ -83,10 +105,15 @@ std::size_t Profile::add_event(const Event& event) {
   if (found != events_.end()) {
     return static_cast<std::size_t>(found - events_.begin());
   }
-  events_.push_back(event);
-  for (Sample& sample : samples_) {
-    sample.samples.resize(events_.size());
+  // Each sample's numbers stay together.
+  const std::size_t before = events_.size();
+  std::vector<std::uint64_t> counts(keys_.size() * (before + 1));
+  for (std::size_t sample = 0; sample < keys_.size(); ++sample) {
+    std::copy_n(counts_.begin() + static_cast<std::ptrdiff_t>(sample * before), before,
+                counts.begin() + static_cast<std::ptrdiff_t>(sample * (before + 1)));
   }
+  counts_ = std::move(counts);
+  events_.push_back(event);
   return events_.size() - 1;
 }
 
@@ -95,24 +122,37 @@ void Profile::merge(const Profile& other, std::string_view domain) {
   for (const Event& event : other.events_) {
     event_of.push_back(add_event(event));
   }
+  std::vector<StringId> text_of;
+  for (const std::string& text : other.strings_) {
+    text_of.push_back(intern(text));
+  }
   std::vector<ImageId> image_of;
   for (const Image& image : other.images_) {
     image_of.push_back(add_image(other.text(image.name), other.text(image.build_id)));
   }
+  std::vector<LinesId> lines_of;
+  for (std::vector<Line> lines : other.lines_) {
+    for (Line& line : lines) {
+      line.function = text_of[line.function];
+      line.file = text_of[line.file];
+    }
+    lines_of.push_back(intern(lines));
+  }
   std::vector<LocationId> location_of;
   for (const Location& location : other.locations_) {
     location_of.push_back(add_location(image_of[location.image], location.address,
-                                       intern(other.text(location.symbol))));
+                                       text_of[location.symbol], lines_of[location.lines]));
+  }
+  std::vector<StackId> stack_of = {0};
+  for (const Frame& frame : other.frames_ | std::views::drop(1)) {
+    stack_of.push_back(add_frame(stack_of[frame.caller], location_of[frame.location]));
   }
   const StringId given = intern(domain);
-  SampleKey key;
-  for (const Sample& sample : other.samples_) {
-    key = sample.key;
-    key.domain = given != 0 ? given : intern(other.text(sample.key.domain));
-    key.process = intern(other.text(sample.key.process));
-    for (LocationId& location : key.stack) {
-      location = location_of[location];
-    }
+  for (const Sample& sample : other.samples()) {
+    SampleKey key = sample.key;
+    key.domain = given != 0 ? given : text_of[key.domain];
+    key.process = text_of[key.process];
+    key.stack = stack_of[key.stack];
     for (std::size_t event = 0; event < sample.samples.size(); ++event) {
       if (sample.samples[event] != 0) {
         add(key, event_of[event], sample.samples[event]);
@@ -123,8 +163,8 @@ void Profile::merge(const Profile& other, std::string_view domain) {
 
 std::uint64_t Profile::total(std::size_t event) const {
   std::uint64_t sum = 0;
-  for (const Sample& sample : samples_) {
-    sum += event < sample.samples.size() ? sample.samples[event] : 0;
+  for (std::size_t at = event; at < counts_.size(); at += events_.size()) {
+    sum += counts_[at];
   }
   return sum;
 }

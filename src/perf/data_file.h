@@ -67,33 +67,4 @@ class DataWriter {
   std::vector<std::byte> buffer_;
 };
 
-// Reads what DataWriter writes; another perf.data is refused with a sentence. Whatever the file
-// holds, memory stays within a few hundred KiB.
-class DataReader {
- public:
-  static Result<DataReader> open(const std::filesystem::path& path);
-
-  const Layout& layout() const { return layout_; }
-  // The next record, nothing at the end. Its views live until the next call.
-  Result<std::optional<Record>> next();
-
-  // At the end: the file stopped within a record, or before what its header promises.
-  bool truncated() const { return truncated_; }
-
- private:
-  DataReader(std::filesystem::path path, File file, Layout layout, std::uint64_t offset,
-             std::uint64_t end, bool truncated);
-  Result<bool> fill(std::size_t size);
-
-  std::filesystem::path path_;
-  File file_;
-  Layout layout_;
-  RecordParser parser_;
-  std::uint64_t offset_;  // in the file, of the first byte not in buffer_
-  std::uint64_t end_;
-  std::vector<std::byte> buffer_;
-  std::size_t position_ = 0;  // in buffer_
-  bool truncated_;
-};
-
 }  // namespace xenoprof::perf

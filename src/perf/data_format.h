@@ -2,12 +2,19 @@
 // What a perf.data holds besides records (tools/perf/util/header.h of Linux 6.1).
 #pragma once
 
+#include <linux/perf_event.h>
+
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "model/result.h"
+#include "perf/bytes.h"
+#include "perf/data_file.h"
 
 namespace xenoprof::perf {
 
@@ -32,6 +39,17 @@ struct FileHeader {
 };
 static_assert(sizeof(FileHeader) == 104);
 
+// struct perf_record_header_build_id of tools/lib/perf/include/perf/event.h; the path follows.
+struct BuildIdEntry {
+  perf_event_header header;
+  std::int32_t pid;
+  std::array<std::byte, 20> id;
+  std::uint8_t size;  // of the id; it counts with kHasSize in header.misc, otherwise it is 20
+  std::uint8_t reserved[3];
+};
+static_assert(sizeof(BuildIdEntry) == 36);
+inline constexpr std::uint16_t kHasSize = 1 << 15;  // PERF_RECORD_MISC_BUILD_ID_SIZE
+
 enum Feature : unsigned {
   kBuildIdFeature = 2,
   kHostnameFeature = 3,
@@ -41,6 +59,12 @@ enum Feature : unsigned {
   kCommandLineFeature = 11,
   kEventNamesFeature = 12,
 };
+
+// Names of the events in the form of kEventNamesFeature, in the order of the attributes; none when
+// it is broken.
+std::vector<std::string> event_names_in(Bytes feature);
+// The entries of kBuildIdFeature, up to the first that is broken.
+std::vector<BuildId> build_ids_in(Bytes feature);
 
 // Reads exactly `bytes`, or nothing (false) where the file ends before.
 Result<bool> read_at(int descriptor, std::uint64_t offset, std::span<std::byte> bytes,

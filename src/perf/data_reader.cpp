@@ -1,137 +1,96 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include "perf/data_reader.h"
+
 #include <fcntl.h>
+#include <fmt/ranges.h>
 #include <linux/perf_event.h>
 #include <sys/stat.h>
+#include <unistd.h>
+#include <zstd.h>
 
 #include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>
-#include <string_view>
+#include <limits>
 #include <utility>
 
-#include "perf/data_file.h"
-#include "perf/data_format.h"
+#include "model/text.h"
 
 static_assert(std::endian::native == std::endian::little, "perf.data is read as it lies in memory");
 
 namespace xenoprof::perf {
 namespace {
 
-constexpr std::size_t kBlock = std::size_t{64} << 10;  // at least as large as any record
-// More than any PMU counts at once.
-constexpr std::uint64_t kMaxAttributes = 256;
-constexpr std::uint32_t kMaxName = 4096;
+constexpr std::size_t kMaxAttributes = 4096;
+// The profile keeps a number for each event with every sample.
+constexpr std::size_t kMaxEvents = 64;
+constexpr std::size_t kMaxName = 4096;
+constexpr std::uint64_t kMaxFeature = std::uint64_t{64} << 20;
+constexpr std::uint64_t kUpToTheEnd = std::numeric_limits<std::uint64_t>::max();
 
-// A section of the file, read piece by piece; nothing outside of it is ever touched.
-class Section {
- public:
-  Section(int descriptor, const std::filesystem::path& path, FileSection section)
-      : descriptor_(descriptor), path_(path), section_(section) {}
+// What perf itself compresses shrinks to a tenth; the rest is room for the odd file.
+constexpr std::uint64_t kMaxRatio = 1000;
 
-  // False when the section holds less than that.
-  bool read(std::span<std::byte> bytes) {
-    if (bytes.size() > section_.size) {
-      return false;
-    }
-    const auto done = read_at(descriptor_, section_.offset, bytes, path_);
-    return skip(bytes.size()) && done && *done;
-  }
-  template <class T>
-  bool read(T& value) {
-    return read(std::as_writable_bytes(std::span(&value, 1)));
-  }
-  bool skip(std::uint64_t size) {
-    if (size > section_.size) {
-      return false;
-    }
-    section_.offset += size;
-    section_.size -= size;
-    return true;
-  }
+// A record's size has 16 bits.
+constexpr std::size_t kMaxRecord = std::size_t{64} << 10;
 
- private:
-  int descriptor_;
-  const std::filesystem::path& path_;
-  FileSection section_;
+// Records of perf itself (enum perf_user_event_type in tools/lib/perf/include/perf/event.h of 6.1;
+// kCompressed2 is of 6.16).
+enum UserRecord : std::uint32_t {
+  kHeaderAttribute = 64,
+  kHeaderEventType = 65,
+  kHeaderTracingData = 66,
+  kHeaderBuildId = 67,
+  kFinishedRound = 68,
+  kAuxtrace = 71,
+  kEventUpdate = 78,
+  kHeaderFeature = 80,
+  kCompressed1 = 81,
+  kFinishedInit = 82,
+  kCompressed2 = 83,
 };
+constexpr std::uint64_t kEventUpdateName = 2;  // PERF_EVENT_UPDATE__NAME
+
+// What perf.data may hold and a profile does not need: it changes neither whose samples are whose
+// nor where they fell.
+bool is_needless(std::uint32_t type) {
+  switch (type) {
+    case PERF_RECORD_READ:
+    case PERF_RECORD_ITRACE_START:
+    case PERF_RECORD_SWITCH:
+    case PERF_RECORD_SWITCH_CPU_WIDE:
+    case PERF_RECORD_NAMESPACES:
+    case PERF_RECORD_BPF_EVENT:
+    case PERF_RECORD_CGROUP:
+    case PERF_RECORD_TEXT_POKE:
+    case PERF_RECORD_AUX_OUTPUT_HW_ID:
+    case PERF_RECORD_UNTHROTTLE:
+    case kFinishedInit:
+    case kHeaderEventType:
+    case 69:  // ID_INDEX
+    case 70:  // AUXTRACE_INFO
+    case 72:  // AUXTRACE_ERROR
+    case 73:  // THREAD_MAP
+    case 74:  // CPU_MAP
+    case 75:  // STAT_CONFIG
+    case 76:  // STAT
+    case 77:  // STAT_ROUND
+    case 79:  // TIME_CONV
+      return true;
+    default:
+      return false;
+  }
+}
 
 bool within(const FileSection& section, std::uint64_t size) {
   return section.offset <= size && section.size <= size - section.offset;
 }
 
-// Names of the events, in the order of the attributes; empty when the file has none or broken ones.
-std::vector<std::string> read_names(int descriptor, const std::filesystem::path& path,
-                                    const FileHeader& header, std::uint64_t file_size) {
-  constexpr std::uint64_t kBit = std::uint64_t{1} << kEventNamesFeature;
-  if ((header.features[0] & kBit) == 0) {
-    return {};
-  }
-  const auto before = static_cast<std::uint64_t>(std::popcount(header.features[0] & (kBit - 1)));
-  FileSection place = {header.data.offset + header.data.size + before * sizeof(FileSection),
-                       sizeof(FileSection)};
-  FileSection section;
-  if (!within(place, file_size) || !Section(descriptor, path, place).read(section) ||
-      !within(section, file_size)) {
-    return {};
-  }
-  Section text(descriptor, path, section);
-  std::uint32_t count = 0;
-  std::uint32_t attr_size = 0;
-  if (!text.read(count) || !text.read(attr_size) || count > kMaxAttributes) {
-    return {};
-  }
-  std::vector<std::string> names;
-  for (std::uint32_t i = 0; i < count; ++i) {
-    std::uint32_t num_ids = 0;
-    std::uint32_t length = 0;
-    if (!text.skip(attr_size) || !text.read(num_ids) || !text.read(length) || length > kMaxName) {
-      return {};
-    }
-    std::string name(length, '\0');
-    if (!text.read(std::as_writable_bytes(std::span(name))) ||
-        !text.skip(std::uint64_t{num_ids} * sizeof(std::uint64_t))) {
-      return {};
-    }
-    name.resize(strnlen(name.data(), name.size()));
-    names.push_back(std::move(name));
-  }
-  return names;
-}
-
-std::string plain_name(const perf_event_attr& attr) {
-  if (attr.type == PERF_TYPE_HARDWARE) {
-    switch (attr.config) {
-      case PERF_COUNT_HW_CPU_CYCLES:
-        return "cycles";
-      case PERF_COUNT_HW_INSTRUCTIONS:
-        return "instructions";
-      case PERF_COUNT_HW_BRANCH_INSTRUCTIONS:
-        return "branches";
-      case PERF_COUNT_HW_BRANCH_MISSES:
-        return "branch-misses";
-      case PERF_COUNT_HW_CACHE_REFERENCES:
-        return "cache-references";
-      case PERF_COUNT_HW_CACHE_MISSES:
-        return "cache-misses";
-      default:
-        break;
-    }
-  }
-  return fmt::format("event-{}-{:#x}", std::uint32_t{attr.type}, std::uint64_t{attr.config});
-}
-
 }  // namespace
 
-DataReader::DataReader(std::filesystem::path path, File file, Layout layout, std::uint64_t offset,
-                       std::uint64_t end, bool truncated)
-    : path_(std::move(path)),
-      file_(std::move(file)),
-      layout_(std::move(layout)),
-      parser_(layout_),
-      offset_(offset),
-      end_(end),
-      truncated_(truncated) {}
+DataReader::DataReader(std::filesystem::path path, File file)
+    : path_(std::move(path)), file_(std::move(file)), zstd_(nullptr, &ZSTD_freeDCtx) {}
 
 Result<DataReader> DataReader::open(const std::filesystem::path& path) {
   File file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -139,117 +98,312 @@ Result<DataReader> DataReader::open(const std::filesystem::path& path) {
   if (file.descriptor() < 0 || ::fstat(file.descriptor(), &status) != 0) {
     return fail("cannot open {}: {}", path.string(), std::strerror(errno));
   }
-  if (!S_ISREG(status.st_mode)) {
-    return fail("{} is no regular file, so no perf.data", path.string());
-  }
+  const bool regular = S_ISREG(status.st_mode);
+  DataReader reader(path, std::move(file));
   const auto size = static_cast<std::uint64_t>(status.st_size);
+  reader.left_ = regular ? size : kUpToTheEnd;
+  // A file of 16 bytes or more tells what it is.
+  struct {
+    std::uint64_t magic;
+    std::uint64_t size;
+  } start;
+  const auto started = reader.fill(sizeof start);
+  if (!started) {
+    return std::unexpected(started.error());
+  }
+  if (*started) {
+    start = value_at<decltype(start)>(reader.pieces_.unread(), 0);
+  }
+  if (*started && start.magic == kSwappedMagic) {
+    return fail("{} was recorded on a big-endian machine, which is not supported", path.string());
+  }
+  if (!*started || start.magic != kMagic) {
+    return fail("{} is no perf.data", path.string());
+  }
+  reader.pipe_ = start.size == sizeof start;
+  if (!reader.pipe_ && !regular) {
+    return fail("{} is no regular file, and its data are not in perf's form for pipes",
+                path.string());
+  }
+  if (!reader.pipe_ && start.size != sizeof(FileHeader)) {
+    return fail("{} is no perf.data, or of a version that is not known", path.string());
+  }
+  auto head = reader.pipe_ ? reader.read_pipe_head() : reader.read_file_head(size);
+  if (!head) {
+    return std::unexpected(head.error());
+  }
+  return reader;
+}
+
+Result<void> DataReader::read_file_head(std::uint64_t file_size) {
   FileHeader header;
   const auto whole =
-      read_at(file.descriptor(), 0, std::as_writable_bytes(std::span(&header, 1)), path);
+      read_at(file_.descriptor(), 0, std::as_writable_bytes(std::span(&header, 1)), path_);
   if (!whole) {
     return std::unexpected(whole.error());
   }
-  // A file of 16 bytes or more tells what it is.
-  if (size >= 16 && header.magic == kSwappedMagic) {
-    return fail("{} was recorded on a big-endian machine, which is not supported", path.string());
+  if (!*whole || header.data.offset > file_size) {
+    return fail("{} is damaged: it ends before its data begin", path_.string());
   }
-  if (size >= 16 && header.magic == kMagic && header.size == 16) {
-    return fail("{} is in perf's form for pipes, which is not supported; let perf write a file",
-                path.string());
-  }
-  if (!*whole || header.magic != kMagic || header.size != sizeof header) {
-    return fail("{} is no perf.data", path.string());
-  }
-
-  const auto broken = [&] {
-    return fail("{} is damaged: its attributes lie outside of the file or make no sense",
-                path.string());
-  };
-  if (header.attr_size < PERF_ATTR_SIZE_VER0 + sizeof(FileSection) || header.attr_size > kBlock ||
-      !within(header.attrs, size) || header.attrs.size % header.attr_size != 0 ||
-      header.attrs.size / header.attr_size > kMaxAttributes || header.data.offset > size) {
-    return broken();
-  }
-  const auto foreign = [&] {
-    return fail("{} was not recorded by xenoprof; perf.data of other programs cannot be read yet",
-                path.string());
-  };
-  const std::uint64_t count = header.attrs.size / header.attr_size;
-  const auto names = read_names(file.descriptor(), path, header, size);
-  Layout layout;
-  Section attrs(file.descriptor(), path, header.attrs);
-  for (std::uint64_t i = 0; i < count; ++i) {
-    perf_event_attr attr = {};
-    const std::uint64_t attr_size = header.attr_size - sizeof(FileSection);
-    const std::uint64_t known = std::min<std::uint64_t>(attr_size, sizeof attr);
-    FileSection ids;
-    std::uint64_t id = 0;
-    if (!attrs.read(std::as_writable_bytes(std::span(&attr, 1)).first(known)) ||
-        !attrs.skip(attr_size - known) || !attrs.read(ids) || !within(ids, size)) {
-      return broken();
-    }
-    if (i == 0) {
-      layout.call_chains = (attr.sample_type & PERF_SAMPLE_CALLCHAIN) != 0;
-    }
-    if (attr.sample_type != sample_type(layout) || attr.sample_id_all == 0 ||
-        ids.size != sizeof id || !Section(file.descriptor(), path, ids).read(id) ||
-        id != kSidebandId + i) {
-      return foreign();
-    }
-    if (i > 0) {
-      layout.events.push_back({i < names.size() && !names[i].empty() ? names[i] : plain_name(attr),
-                               attr.sample_period});
-    }
-  }
-  if (count == 0) {
-    return foreign();
-  }
-  const std::uint64_t room = size - header.data.offset;
-  // A writer that was killed before it knew the size leaves 0.
-  const std::uint64_t length = header.data.size == 0 ? room : std::min(header.data.size, room);
-  return DataReader(path, std::move(file), std::move(layout), header.data.offset,
-                    header.data.offset + length, length < header.data.size);
-}
-
-// Makes `size` bytes available from position_ on; false when the data end before.
-Result<bool> DataReader::fill(std::size_t size) {
-  if (buffer_.size() - position_ >= size) {
-    return true;
-  }
-  buffer_.erase(buffer_.begin(), buffer_.begin() + static_cast<std::ptrdiff_t>(position_));
-  position_ = 0;
-  const std::size_t kept = buffer_.size();
-  const auto more =
-      static_cast<std::size_t>(std::min<std::uint64_t>(end_ - offset_, kBlock + size));
-  if (kept + more < size) {
-    return false;
-  }
-  buffer_.resize(kept + more);
-  const auto done = read_at(file_.descriptor(), offset_, std::span(buffer_).subspan(kept), path_);
-  if (!done) {
+  if (auto done = read_attributes(header, file_size); !done) {
     return done;
   }
-  if (!*done) {  // the file shrank under us
-    buffer_.resize(kept);
-    return false;
+  read_features(header, file_size);
+  if (auto done = use_attributes(); !done) {
+    return done;
   }
-  offset_ += more;
+  const std::uint64_t room = file_size - header.data.offset;
+  // A writer that was killed before it knew the size leaves 0.
+  left_ = header.data.size == 0 ? room : std::min(header.data.size, room);
+  truncated_ = left_ < header.data.size;
+  pieces_ = Pieces(header.data.offset);
+  if (::lseek(file_.descriptor(), static_cast<off_t>(header.data.offset), SEEK_SET) < 0) {
+    return fail("cannot read {}: {}", path_.string(), std::strerror(errno));
+  }
+  return {};
+}
+
+Result<void> DataReader::read_attributes(const FileHeader& header, std::uint64_t file_size) {
+  const auto broken = [&] {
+    return fail("{} is damaged: its attributes lie outside of the file or make no sense",
+                path_.string());
+  };
+  const FileSection& all = header.attrs;
+  if (header.attr_size < PERF_ATTR_SIZE_VER0 + sizeof(FileSection) ||
+      header.attr_size > std::size_t{64} << 10 || !within(all, file_size) ||
+      all.size % header.attr_size != 0 || all.size / header.attr_size > kMaxAttributes) {
+    return broken();
+  }
+  std::vector<std::byte> entry(header.attr_size);
+  for (std::uint64_t at = 0; at < all.size; at += header.attr_size) {
+    auto done = read_at(file_.descriptor(), all.offset + at, entry, path_);
+    if (!done || !*done) {
+      return broken();
+    }
+    const Bytes bytes = entry;
+    const auto ids = value_at<FileSection>(bytes, bytes.size() - sizeof(FileSection));
+    auto attribute = attribute_from(bytes.first(bytes.size() - sizeof(FileSection)));
+    if (!attribute || !within(ids, file_size) || ids.size % sizeof(std::uint64_t) != 0) {
+      return broken();
+    }
+    attribute->ids.resize(ids.size / sizeof(std::uint64_t));
+    done = read_at(file_.descriptor(), ids.offset,
+                   std::as_writable_bytes(std::span(attribute->ids)), path_);
+    if (!done || !*done) {
+      return broken();
+    }
+    attributes_.push_back(*std::move(attribute));
+  }
+  return {};
+}
+
+// A feature that is broken is as good as none.
+void DataReader::read_features(const FileHeader& header, std::uint64_t file_size) {
+  // Where a writer was killed there is no table, and nothing knows where it would begin.
+  if (header.data.size == 0) {
+    return;
+  }
+  std::uint64_t at = header.data.offset + header.data.size;
+  for (unsigned bit = 0; bit < 64; ++bit) {
+    if ((header.features[0] >> bit & 1) == 0) {
+      continue;
+    }
+    FileSection section;
+    const FileSection place{std::exchange(at, at + sizeof section), sizeof section};
+    if (!within(place, file_size)) {
+      return;
+    }
+    auto done = read_at(file_.descriptor(), place.offset,
+                        std::as_writable_bytes(std::span(&section, 1)), path_);
+    if (!done || !*done) {
+      return;
+    }
+    if ((bit != kEventNamesFeature && bit != kBuildIdFeature) || !within(section, file_size) ||
+        section.size > kMaxFeature) {
+      continue;
+    }
+    std::vector<std::byte> content(section.size);
+    done = read_at(file_.descriptor(), section.offset, content, path_);
+    if (done && *done) {
+      take_feature(bit, content);
+    }
+  }
+}
+
+void DataReader::take_feature(std::uint64_t feature, Bytes content) {
+  if (feature == kBuildIdFeature) {
+    auto ids = build_ids_in(content);
+    build_ids_.insert(build_ids_.end(), std::make_move_iterator(ids.begin()),
+                      std::make_move_iterator(ids.end()));
+  } else if (feature == kEventNamesFeature) {
+    event_names_ = event_names_in(content);
+  }
+}
+
+// The attributes come first in a pipe, among other records of perf itself.
+Result<void> DataReader::read_pipe_head() {
+  pieces_.take(16);
+  for (;;) {
+    const auto record = peek_record();
+    if (!record) {
+      return std::unexpected(record.error());
+    }
+    if (!*record) {
+      break;
+    }
+    const auto type = value_at<perf_event_header>(**record, 0).type;
+    if (type < kHeaderAttribute || type == kFinishedRound || type == kCompressed1 ||
+        type == kCompressed2 || type == kFinishedInit || type == kAuxtrace) {
+      break;
+    }
+    const Bytes taken = pieces_.take((*record)->size());
+    if (auto done = take_head_record(taken); !done) {
+      return done;
+    }
+  }
+  return use_attributes();
+}
+
+// One that only tells of the recording, wherever it stands.
+Result<void> DataReader::take_head_record(Bytes record) {
+  perf_event_header header = {};
+  Bytes payload = record;
+  perf::take(payload, header);
+  const auto damaged = [&] {
+    return fail("{} is damaged: a record of type {} is too short", path_.string(),
+                std::uint32_t{header.type});
+  };
+  switch (header.type) {
+    case kHeaderAttribute: {
+      if (parser_) {
+        ++unknown_[header.type];  // too late
+        return {};
+      }
+      // The attribute says its own size; identifiers follow.
+      constexpr std::size_t kSizeAt = offsetof(perf_event_attr, size);
+      if (payload.size() < PERF_ATTR_SIZE_VER0) {
+        return damaged();
+      }
+      std::size_t size = value_at<std::uint32_t>(payload, kSizeAt);
+      size = size == 0 ? PERF_ATTR_SIZE_VER0 : size;
+      if (size > payload.size() || attributes_.size() == kMaxAttributes) {
+        return damaged();
+      }
+      auto attribute = attribute_from(payload.first(size));
+      if (!attribute) {
+        return damaged();
+      }
+      payload = payload.subspan(size);
+      for (std::uint64_t id = 0; perf::take(payload, id);) {
+        attribute->ids.push_back(id);
+      }
+      attributes_.push_back(*std::move(attribute));
+      return {};
+    }
+    case kEventUpdate: {
+      std::uint64_t kind = 0;
+      std::uint64_t id = 0;
+      if (!perf::take(payload, kind) || !perf::take(payload, id)) {
+        return damaged();
+      }
+      for (Attribute& attribute : attributes_) {
+        if (kind == kEventUpdateName && !parser_ &&
+            std::ranges::find(attribute.ids, id) != attribute.ids.end()) {
+          attribute.name = text_of(payload).substr(0, kMaxName);
+        }
+      }
+      return {};
+    }
+    case kHeaderFeature: {
+      std::uint64_t feature = 0;
+      if (!perf::take(payload, feature)) {
+        return damaged();
+      }
+      take_feature(feature, payload);
+      return {};
+    }
+    case kHeaderBuildId:
+      take_feature(kBuildIdFeature, record);
+      return {};
+    case kHeaderTracingData: {
+      // The formats of tracepoints stand behind the record.
+      std::uint32_t size = 0;
+      if (!perf::take(payload, size)) {
+        return damaged();
+      }
+      return pass_over((std::uint64_t{size} + 7) / 8 * 8);
+    }
+    default:
+      if (!is_needless(header.type)) {
+        ++unknown_[header.type];
+      }
+      return {};
+  }
+}
+
+Result<void> DataReader::use_attributes() {
+  if (attributes_.empty()) {
+    return fail("{} describes no event", path_.string());
+  }
+  for (std::size_t i = 0; i < std::min(event_names_.size(), attributes_.size()); ++i) {
+    if (!event_names_[i].empty()) {
+      attributes_[i].name = event_names_[i].substr(0, kMaxName);
+    }
+  }
+  for (const Attribute& attribute : attributes_) {
+    if (!attribute.sideband) {
+      layout_.events.push_back({attribute.name, attribute.period});
+      layout_.call_chains |= (attribute.sample_type & PERF_SAMPLE_CALLCHAIN) != 0;
+    }
+  }
+  if (layout_.events.size() > kMaxEvents) {
+    return fail("{} has {} events; a profile can have {}", path_.string(), layout_.events.size(),
+                kMaxEvents);
+  }
+  parser_.emplace(attributes_);
+  return {};
+}
+
+// Makes `size` unread bytes available; false when the data end before.
+Result<bool> DataReader::fill(std::size_t size) {
+  while (pieces_.unread().size() < size) {
+    const std::span<std::byte> room = pieces_.room(size - pieces_.unread().size());
+    const auto most = static_cast<std::size_t>(std::min<std::uint64_t>(left_, room.size()));
+    const ssize_t got = most == 0 ? 0 : ::read(file_.descriptor(), room.data(), most);
+    if (got < 0 && errno == EINTR) {
+      continue;
+    }
+    if (got < 0) {
+      return fail("cannot read {}: {}", path_.string(), std::strerror(errno));
+    }
+    if (got == 0) {
+      return false;
+    }
+    pieces_.filled(static_cast<std::size_t>(got));
+    bytes_read_ += static_cast<std::uint64_t>(got);
+    left_ -= left_ == kUpToTheEnd ? 0 : static_cast<std::uint64_t>(got);
+  }
   return true;
 }
 
-Result<std::optional<Record>> DataReader::next() {
-  const auto at = [&] { return offset_ - (buffer_.size() - position_); };
-  perf_event_header header;
+// The next record as it lies in the file, still to be taken; nothing at the end.
+Result<std::optional<Bytes>> DataReader::peek_record() {
+  perf_event_header header = {};
   auto filled = fill(sizeof header);
   if (!filled) {
     return std::unexpected(filled.error());
   }
   if (!*filled) {
-    truncated_ = truncated_ || at() != end_;
+    truncated_ = truncated_ || !pieces_.unread().empty() || (left_ != 0 && left_ != kUpToTheEnd);
     return std::nullopt;
   }
-  std::memcpy(&header, buffer_.data() + position_, sizeof header);
-  filled = fill(std::max<std::size_t>(header.size, sizeof header));
+  header = value_at<perf_event_header>(pieces_.unread(), 0);
+  if (header.size < sizeof header) {
+    return fail("{} is damaged at {}: a record of type {} says that it has {} bytes",
+                path_.string(), place(pieces_.offset()), std::uint32_t{header.type},
+                std::uint16_t{header.size});
+  }
+  filled = fill(header.size);
   if (!filled) {
     return std::unexpected(filled.error());
   }
@@ -257,14 +411,247 @@ Result<std::optional<Record>> DataReader::next() {
     truncated_ = true;
     return std::nullopt;
   }
-  const std::uint64_t place = at();
-  const auto bytes = first_record(Bytes(buffer_).subspan(position_));
-  auto record = bytes ? parser_.parse(*bytes) : Result<Record>(std::unexpected(bytes.error()));
-  if (!record) {
-    return fail("{} is damaged at byte {}: {}", path_.string(), place, record.error().message);
+  return pieces_.unread().first(header.size);
+}
+
+// Leaves out bytes that are no records.
+Result<void> DataReader::pass_over(std::uint64_t size) {
+  while (size > 0) {
+    const auto filled = fill(1);
+    if (!filled) {
+      return std::unexpected(filled.error());
+    }
+    if (!*filled) {
+      truncated_ = true;
+      return {};
+    }
+    const auto passed =
+        static_cast<std::size_t>(std::min<std::uint64_t>(size, pieces_.unread().size()));
+    pieces_.take(passed);
+    size -= passed;
+    pieces_.release_before(waiting_.oldest(pieces_.offset()));
   }
-  position_ += bytes->size();
-  return std::move(*record);
+  return {};
+}
+
+std::string DataReader::place(std::uint64_t offset) const {
+  return (offset & kCompressed) != 0
+             ? fmt::format("byte {} of what was compressed", offset & ~kCompressed)
+             : fmt::format("byte {}", offset);
+}
+
+Result<std::optional<Record>> DataReader::parse(Bytes record, std::uint64_t offset) {
+  auto parsed = parser_->parse(record);
+  if (!parsed) {
+    return fail("{} is damaged at {}: {}", path_.string(), place(offset), parsed.error().message);
+  }
+  return std::move(*parsed);
+}
+
+Result<std::optional<Record>> DataReader::take_record(Bytes record, std::uint64_t offset) {
+  const auto header = value_at<perf_event_header>(record, 0);
+  switch (header.type) {
+    case PERF_RECORD_SAMPLE:
+      if (!parser_->has_event(record)) {
+        ++strays_;
+        return std::nullopt;
+      }
+      break;
+    case PERF_RECORD_MMAP:
+    case PERF_RECORD_MMAP2:
+    case PERF_RECORD_COMM:
+    case PERF_RECORD_FORK:
+    case PERF_RECORD_EXIT:
+    case PERF_RECORD_KSYMBOL:
+      break;
+    case PERF_RECORD_LOST:
+      if (record.size() >= sizeof header + 16) {
+        lost_ += value_at<std::uint64_t>(record, sizeof header + 8);
+      }
+      return std::nullopt;
+    case PERF_RECORD_LOST_SAMPLES:
+      if (record.size() >= sizeof header + 8) {
+        lost_ += value_at<std::uint64_t>(record, sizeof header);
+      }
+      return std::nullopt;
+    case PERF_RECORD_THROTTLE:
+      ++throttled_;
+      return std::nullopt;
+    case PERF_RECORD_AUX:
+      if (record.size() >= sizeof header + 16) {
+        aux_bytes_ += value_at<std::uint64_t>(record, sizeof header + 8);
+      }
+      return std::nullopt;
+    default:
+      if (header.type >= kHeaderAttribute) {
+        if (auto done = take_head_record(record); !done) {
+          return std::unexpected(done.error());
+        }
+      } else if (!is_needless(header.type)) {
+        ++unknown_[header.type];
+      }
+      return std::nullopt;
+  }
+  const std::uint64_t time = parser_->time_of(record);
+  if (time == 0 || time == ~std::uint64_t{0}) {
+    return parse(record, offset);
+  }
+  waiting_.add({.time = time, .offset = offset, .record = record.data()});
+  return std::nullopt;
+}
+
+// A little at a time: what a record was compressed to may be large.
+Result<void> DataReader::decompress() {
+  if (zstd_ == nullptr) {
+    zstd_.reset(ZSTD_createDCtx());
+  }
+  const std::span<std::byte> room = decompressed_.room(kMaxRecord);
+  ZSTD_inBuffer in{compressed_.data(), compressed_.size(), 0};
+  ZSTD_outBuffer out{room.data(), room.size(), 0};
+  const std::size_t status = ZSTD_decompressStream(zstd_.get(), &out, &in);
+  if (ZSTD_isError(status) != 0) {
+    return fail("{} is damaged before {}: compressed data are broken: {}", path_.string(),
+                place(pieces_.offset()), ZSTD_getErrorName(status));
+  }
+  decompressed_.filled(out.pos);
+  compressed_ = compressed_.subspan(in.pos);
+  more_inside_ = out.pos == out.size;
+  compressed_bytes_ += in.pos;
+  decompressed_bytes_ += out.pos;
+  if (decompressed_bytes_ > kMaxRatio * compressed_bytes_ + (std::uint64_t{64} << 20)) {
+    return fail("{} is damaged before {}: compressed data grow beyond reason", path_.string(),
+                place(pieces_.offset()));
+  }
+  return {};
+}
+
+Result<std::optional<Record>> DataReader::next() {
+  for (;;) {
+    if (const auto entry = waiting_.next()) {
+      const auto size = value_at<perf_event_header>(Bytes(entry->record, 8), 0).size;
+      return parse(Bytes(entry->record, size), entry->offset);
+    }
+    if (ended_) {
+      return std::nullopt;
+    }
+    // What was compressed comes before what stands behind it.
+    if (const Bytes bytes = decompressed_.unread(); bytes.size() >= sizeof(perf_event_header)) {
+      const auto header = value_at<perf_event_header>(bytes, 0);
+      if (header.size < sizeof header) {
+        return fail("{} is damaged at {}: a record of type {} says that it has {} bytes",
+                    path_.string(), place(decompressed_.offset()), std::uint32_t{header.type},
+                    std::uint16_t{header.size});
+      }
+      if (header.size <= bytes.size()) {
+        const std::uint64_t offset = decompressed_.offset();
+        auto record = take_record(decompressed_.take(header.size), offset);
+        if (!record || *record) {
+          return record;
+        }
+        continue;
+      }
+    }
+    if (waiting_.empty()) {
+      pieces_.release_before(pieces_.offset());
+      decompressed_.release_before(decompressed_.offset());
+    }
+    if (!compressed_.empty() || more_inside_) {
+      if (auto done = decompress(); !done) {
+        return std::unexpected(done.error());
+      }
+      continue;
+    }
+    const auto raw = peek_record();
+    if (!raw) {
+      return std::unexpected(raw.error());
+    }
+    if (!*raw) {
+      truncated_ = truncated_ || !decompressed_.unread().empty();
+      ended_ = true;
+      waiting_.end();
+      continue;
+    }
+    const std::uint64_t offset = pieces_.offset();
+    const Bytes bytes = pieces_.take((*raw)->size());
+    const Bytes payload = bytes.subspan(sizeof(perf_event_header));
+    Result<void> done;
+    switch (value_at<perf_event_header>(bytes, 0).type) {
+      case kFinishedRound:
+        waiting_.end_turn();
+        pieces_.release_before(waiting_.oldest(pieces_.offset()));
+        decompressed_.release_before(waiting_.oldest(decompressed_.offset()));
+        break;
+      case kCompressed1:
+        compressed_ = payload;
+        break;
+      case kCompressed2: {
+        // The size of the data, which padding follows.
+        Bytes rest = payload;
+        std::uint64_t size = 0;
+        if (!perf::take(rest, size) || size > rest.size()) {
+          return fail("{} is damaged at {}: compressed data are cut off", path_.string(),
+                      place(offset));
+        }
+        compressed_ = rest.first(size);
+        break;
+      }
+      case kAuxtrace: {
+        // A trace stands behind the record.
+        if (payload.size() < sizeof(std::uint64_t)) {
+          return fail("{} is damaged at {}: a trace has no size", path_.string(), place(offset));
+        }
+        const auto size = value_at<std::uint64_t>(payload, 0);
+        aux_bytes_ = std::max(aux_bytes_, size);
+        done = pass_over(size);
+        break;
+      }
+      default: {
+        auto record = take_record(bytes, offset);
+        if (!record || *record) {
+          return record;
+        }
+      }
+    }
+    if (!done) {
+      return std::unexpected(done.error());
+    }
+  }
+}
+
+std::vector<std::string> DataReader::notes() const {
+  std::vector<std::string> notes;
+  if (lost_ != 0) {
+    notes.push_back(fmt::format("{} samples or other records were lost while {} was recorded.",
+                                with_separators(lost_), path_.string()));
+  }
+  if (throttled_ != 0) {
+    notes.push_back(fmt::format(
+        "The kernel paused the recording {} times, as it took too long: samples are missing.",
+        with_separators(throttled_)));
+  }
+  if (strays_ != 0) {
+    notes.push_back(fmt::format("{} samples are of events that {} does not describe.",
+                                with_separators(strays_), path_.string()));
+  }
+  if (aux_bytes_ != 0) {
+    notes.push_back(
+        fmt::format("{} bytes of hardware traces were not decoded.", with_separators(aux_bytes_)));
+  }
+  const bool stacks = std::ranges::any_of(attributes_, [](const Attribute& attribute) {
+    return (attribute.sample_type & PERF_SAMPLE_STACK_USER) != 0;
+  });
+  if (stacks) {
+    notes.push_back(
+        "The copies of user stacks were not unwound: call chains have their kernel part alone.");
+  }
+  for (const auto& [type, count] : unknown_) {
+    notes.push_back(fmt::format("{} records of type {} were not understood and left out.",
+                                with_separators(count), type));
+  }
+  if (truncated_) {
+    notes.push_back(fmt::format("{} stops before its end.", path_.string()));
+  }
+  return notes;
 }
 
 }  // namespace xenoprof::perf

@@ -49,13 +49,13 @@ constexpr std::array kHardwareNames = {
     HardwareName{"cache-misses", PERF_COUNT_HW_CACHE_MISSES},
 };
 
-struct Attribute {
+struct WrittenAttribute {
   perf_event_attr attr;
   std::string name;
   std::uint64_t id;
 };
 
-std::vector<Attribute> attributes(const Layout& layout) {
+std::vector<WrittenAttribute> attributes(const Layout& layout) {
   perf_event_attr common = {};
   common.size = sizeof common;
   common.sample_type = sample_type(layout);
@@ -72,7 +72,7 @@ std::vector<Attribute> attributes(const Layout& layout) {
   sideband.comm = 1;
   sideband.comm_exec = 1;
   sideband.task = 1;
-  std::vector<Attribute> result = {{sideband, "dummy:HG", kSidebandId}};
+  std::vector<WrittenAttribute> result = {{sideband, "dummy:HG", kSidebandId}};
 
   for (std::size_t i = 0; i < layout.events.size(); ++i) {
     const Event& event = layout.events[i];
@@ -95,7 +95,7 @@ Buffer event_names(const Layout& layout) {
   const auto all = attributes(layout);
   put(buffer, static_cast<std::uint32_t>(all.size()));
   put(buffer, static_cast<std::uint32_t>(sizeof(perf_event_attr)));
-  for (const Attribute& attribute : all) {
+  for (const WrittenAttribute& attribute : all) {
     put(buffer, attribute.attr);
     put(buffer, std::uint32_t{1});  // identifiers
     put_text(buffer, attribute.name);
@@ -105,21 +105,11 @@ Buffer event_names(const Layout& layout) {
 }
 
 Buffer build_ids(const std::vector<BuildId>& all) {
-  // struct perf_record_header_build_id of tools/lib/perf/include/perf/event.h.
-  struct Fields {
-    perf_event_header header;
-    std::int32_t pid;
-    std::array<std::byte, 20> id;
-    std::uint8_t size;
-    std::uint8_t reserved[3];
-  };
-  static_assert(sizeof(Fields) == 36);
-  constexpr std::uint16_t kHasSize = 1 << 15;  // PERF_RECORD_MISC_BUILD_ID_SIZE
   Buffer buffer;
   for (const BuildId& build_id : all) {
     const std::string_view path = std::string_view(build_id.path).substr(0, 4096);
     const std::size_t room = (path.size() + 64) / 64 * 64;
-    Fields fields = {};
+    BuildIdEntry fields = {};
     fields.header.misc = kHasSize;
     fields.header.misc |= build_id.kernel ? PERF_RECORD_MISC_KERNEL : PERF_RECORD_MISC_USER;
     fields.header.size = static_cast<std::uint16_t>(sizeof fields + room);
@@ -190,7 +180,7 @@ Result<DataWriter> DataWriter::create(const std::filesystem::path& path, const L
   header.data = {header.attrs.offset + header.attrs.size, 0};
   Buffer head;
   put(head, header);
-  for (const Attribute& attribute : all) {
+  for (const WrittenAttribute& attribute : all) {
     put(head, attribute.id);
   }
   for (std::size_t i = 0; i < all.size(); ++i) {

@@ -17,6 +17,12 @@ constexpr std::size_t kMaxMappings = 1'000'000;
 // How many ended processes keep their mappings.
 constexpr std::size_t kMaxEnded = 4096;
 
+constexpr std::size_t kKnownPlaces = std::size_t{1} << 15;
+constexpr std::size_t kLastChains = 64;
+
+// No code is at the highest address.
+constexpr std::uint64_t kTop = ~std::uint64_t{0};
+
 // The kernel's own text is this and the symbol that stands for its relocation.
 constexpr std::string_view kKernelText = "[kernel.kallsyms]";
 
@@ -52,10 +58,25 @@ bool is_anonymous(std::string_view path) {
 
 }  // namespace
 
-Interpreter::Interpreter(const Layout& layout, Kind kind) : kind_(kind), profile_(layout.events) {
+Interpreter::Interpreter(const Layout& layout, Kind kind, Chains chains)
+    : kind_(kind),
+      chains_(chains),
+      profile_(layout.events),
+      swapper_(profile_.intern("swapper")),
+      places_(kKnownPlaces),
+      last_chains_(kLastChains) {
   for (const std::string_view name : {kKernelImage, kUnknownImage, kXenImage, kPassiveUserImage}) {
     image(name, {}, false);
   }
+  const auto whole = [&](AddressSpace& space, std::uint32_t image) {
+    space.number = ++last_number_;
+    space.mappings[0] = {.end = kTop, .image = image};
+  };
+  whole(kernel_, kKernel);
+  whole(no_space_, kUnknown);
+  whole(hypervisor_, kXen);
+  whole(guest_kernel_, image(kGuestKernelImage, {}, false));
+  whole(guest_user_, image(kGuestUserImage, {}, false));
 }
 
 void Interpreter::add(const Record& record) {
@@ -78,74 +99,86 @@ std::uint32_t Interpreter::image(std::string_view name, Bytes build_id, bool fil
   return entry->second;
 }
 
-LocationId Interpreter::location(std::uint32_t image, std::uint64_t address) {
+LocationId Interpreter::location(std::uint32_t image, std::uint64_t address, StringId symbol) {
   MappedImage& mapped = images_[image];
   if (!mapped.id) {
     mapped.id = profile_.add_image(mapped.name, mapped.build_id);
   }
-  return profile_.add_location(*mapped.id, address);
+  return profile_.add_location(*mapped.id, address, symbol);
 }
 
-const Interpreter::Mapping* Interpreter::find(const Mappings& mappings, std::uint64_t pc,
-                                              std::uint64_t& start) {
-  auto next = mappings.upper_bound(pc);
-  if (next == mappings.begin()) {
-    return nullptr;
+const Interpreter::AddressSpace& Interpreter::space_of(const SampleRecord& sample,
+                                                       bool user) const {
+  if (!user) {
+    return kernel_;
   }
-  --next;
-  start = next->first;
-  return pc < next->second.end ? &next->second : nullptr;
+  const auto process = processes_.find(sample.pid);
+  return process != processes_.end() ? *process->second.space : no_space_;
 }
 
-LocationId Interpreter::kernel_location(std::uint64_t pc) {
-  std::uint64_t start = 0;
-  const Mapping* mapping = find(kernel_, pc, start);
-  return location(mapping != nullptr ? mapping->image : std::uint32_t{kKernel}, pc);
+LocationId Interpreter::find(const AddressSpace& space, std::uint64_t pc) {
+  KnownPlace& place = places_[mix(pc, space.number) % kKnownPlaces];
+  if (place.pc != pc || place.space != space.number) {
+    place = {.pc = pc, .space = space.number, .location = find_slowly(space, pc)};
+  }
+  return place.location;
 }
 
-LocationId Interpreter::user_location(std::int32_t pid, std::uint64_t pc) {
-  if (kind_ == Kind::kPassive) {
-    return location(kPassiveUser, 0);
+LocationId Interpreter::find_slowly(const AddressSpace& space, std::uint64_t pc) {
+  auto next = space.mappings.upper_bound(pc);
+  if (next != space.mappings.begin()) {
+    const auto& [start, mapping] = *--next;
+    if (pc < mapping.end) {
+      const bool file = images_[mapping.image].file;
+      return location(mapping.image, file ? pc - start + mapping.page_offset : pc, mapping.symbol);
+    }
   }
-  const auto process = processes_.find(pid);
-  if (process == processes_.end()) {
-    return location(kUnknown, pc);
-  }
-  std::uint64_t start = 0;
-  const Mapping* mapping = find(*process->second.mappings, pc, start);
-  if (mapping == nullptr || !images_[mapping->image].file) {
-    return location(kUnknown, pc);
-  }
-  return location(mapping->image, pc - start + mapping->page_offset);
+  return location(&space == &kernel_ ? kKernel : kUnknown, pc);
 }
 
 StringId Interpreter::process_name(std::int32_t tid) {
   if (const auto name = names_.find(tid); name != names_.end()) {
     return name->second;
   }
-  return profile_.intern(tid == 0 ? "swapper" : fmt::format(":{}", tid));
+  return tid == 0 ? swapper_ : profile_.intern(fmt::format(":{}", tid));
 }
 
 void Interpreter::on(const SampleRecord& sample) {
-  std::uint64_t start = 0;
-  const Mapping* mapping = sample.user ? nullptr : find(kernel_, sample.ip, start);
-  const bool in_xen = sample.hypervisor || (mapping != nullptr && mapping->image == kXen);
-  key_.mode = sample.user ? Mode::kUser : in_xen ? Mode::kHypervisor : Mode::kKernel;
-  key_.pid = sample.pid;
-  key_.tid = sample.tid;
-  key_.vcpu = sample.cpu;
-  key_.process = kind_ == Kind::kPassive
-                     ? profile_.intern(fmt::format("[{}]", to_string(key_.mode)))
-                 : sample.pid == 0 ? profile_.intern("swapper")
-                                   : process_name(sample.tid);
+  const AddressSpace& user_space =
+      kind_ == Kind::kPassive ? no_space_ : space_of(sample, /*user=*/true);
+  LocationId leaf = 0;
+  if (sample.guest) {
+    leaf = find(sample.user ? guest_user_ : guest_kernel_, sample.ip);
+  } else if (sample.hypervisor) {
+    leaf = find(hypervisor_, sample.ip);
+  } else if (!sample.user) {
+    leaf = find(kernel_, sample.ip);
+  } else if (kind_ == Kind::kPassive) {
+    leaf = location(kPassiveUser, 0);
+  } else {
+    leaf = find(user_space, sample.ip);
+  }
+  SampleKey key;
+  const bool in_xen = images_[kXen].id == profile_.locations()[leaf].image;
+  key.mode = sample.user ? Mode::kUser : in_xen ? Mode::kHypervisor : Mode::kKernel;
+  key.pid = sample.pid;
+  key.tid = sample.tid;
+  key.vcpu = sample.cpu;
+  key.process = kind_ == Kind::kPassive ? profile_.intern(fmt::format("[{}]", to_string(key.mode)))
+                : sample.pid == 0       ? swapper_
+                                        : process_name(sample.tid);
+  key.stack = chains_ == Chains::kKept && !sample.call_chain.empty()
+                  ? stack(sample, user_space, leaf)
+                  : profile_.add_frame(0, leaf);
+  profile_.add(key, sample.event);
+}
 
-  key_.stack.clear();
-  key_.stack.push_back(sample.user         ? user_location(sample.pid, sample.ip)
-                       : sample.hypervisor ? location(kXen, sample.ip)
-                                           : kernel_location(sample.ip));
+StackId Interpreter::stack(const SampleRecord& sample, const AddressSpace& user_space,
+                           LocationId leaf) {
+  chain_.clear();
   bool user = sample.user;
   bool interrupted = true;  // the next address is a PC and no return address
-  bool leaf = true;         // the next address is the sampled PC, which the stack has already
+  bool first = true;        // the next address is the sampled PC, which is the leaf already
   for (const std::uint64_t entry : sample.call_chain) {
     if (entry >= static_cast<std::uint64_t>(PERF_CONTEXT_MAX)) {
       if (entry != static_cast<std::uint64_t>(PERF_CONTEXT_KERNEL) &&
@@ -156,23 +189,40 @@ void Interpreter::on(const SampleRecord& sample) {
       interrupted = true;
       continue;
     }
-    if (std::exchange(leaf, false) && entry == sample.ip) {
+    if (std::exchange(first, false) && entry == sample.ip) {
       interrupted = false;
       continue;
     }
     const std::uint64_t pc = std::exchange(interrupted, false) || entry == 0 ? entry : entry - 1;
-    key_.stack.push_back(user ? user_location(sample.pid, pc) : kernel_location(pc));
+    chain_.push_back({.pc = pc, .space = user ? user_space.number : kernel_.number});
   }
-  profile_.add(key_, sample.event);
+  LastChain& last = last_chains_[sample.cpu % kLastChains];
+  const auto [mine, theirs] =
+      std::mismatch(chain_.rbegin(), chain_.rend(), last.entries.rbegin(), last.entries.rend());
+  const auto shared = static_cast<std::size_t>(mine - chain_.rbegin());
+  last.stacks.resize(shared);
+  StackId stack = shared == 0 ? 0 : last.stacks.back();
+  for (std::size_t i = chain_.size() - shared; i-- > 0;) {
+    const ChainEntry& entry = chain_[i];
+    const bool passive_user = kind_ == Kind::kPassive && entry.space == no_space_.number;
+    stack = profile_.add_frame(
+        stack, passive_user ? location(kPassiveUser, 0)
+                            : find(entry.space == kernel_.number ? kernel_ : user_space, entry.pc));
+    last.stacks.push_back(stack);
+  }
+  last.entries.swap(chain_);
+  return profile_.add_frame(stack, leaf);
 }
 
-void Interpreter::map(Mappings& mappings, std::uint64_t start, const Mapping& mapping) {
+void Interpreter::map(AddressSpace& space, std::uint64_t start, const Mapping& mapping) {
   if (start >= mapping.end) {
     return;
   }
   if (num_mappings_ >= kMaxMappings) {
     return;
   }
+  space.number = ++last_number_;
+  auto& mappings = space.mappings;
   const std::size_t before = mappings.size();
   // Cut away what the new one covers.
   auto old = mappings.lower_bound(start);
@@ -216,17 +266,31 @@ void Interpreter::on(const MmapRecord& mmap) {
   } else if (!is_anonymous(mmap.path)) {
     mapping.image = image(mmap.path, mmap.build_id, true);
   }
-  auto& mappings = processes_[mmap.pid].mappings;
-  if (mappings == nullptr) {
-    mappings = std::make_shared<Mappings>();
-  } else if (mappings.use_count() > 1) {
-    if (num_mappings_ + mappings->size() > kMaxMappings) {
+  auto& space = processes_[mmap.pid].space;
+  if (space == nullptr) {
+    space = std::make_shared<AddressSpace>();
+  } else if (space.use_count() > 1) {
+    if (num_mappings_ + space->mappings.size() > kMaxMappings) {
       return;
     }
-    num_mappings_ += mappings->size();
-    mappings = std::make_shared<Mappings>(*mappings);
+    num_mappings_ += space->mappings.size();
+    space = std::make_shared<AddressSpace>(*space);
   }
-  map(*mappings, mmap.start, mapping);
+  map(*space, mmap.start, mapping);
+}
+
+// Code that the kernel made while running: BPF programs, trampolines. Xen's functions come in this
+// form too.
+void Interpreter::on(const KsymbolRecord& symbol) {
+  const bool xen = symbol.address >= kXenStart && symbol.address < kXenEnd;
+  const std::uint64_t room = kTop - symbol.address;
+  Mapping mapping{.end = symbol.address + std::min<std::uint64_t>(symbol.length, room),
+                  .image = xen ? std::uint32_t{kXen} : std::uint32_t{kKernel}};
+  if (!symbol.removed) {
+    mapping.symbol = profile_.intern(symbol.name);
+    mapping.image = xen ? mapping.image : image(symbol.name, {}, false);
+  }
+  map(kernel_, symbol.address, mapping);
 }
 
 void Interpreter::clear(std::int32_t pid) {
@@ -234,8 +298,8 @@ void Interpreter::clear(std::int32_t pid) {
   if (process == processes_.end()) {
     return;
   }
-  if (process->second.mappings.use_count() == 1) {
-    num_mappings_ -= process->second.mappings->size();
+  if (process->second.space.use_count() == 1) {
+    num_mappings_ -= process->second.space->mappings.size();
   }
   processes_.erase(process);
 }
@@ -256,8 +320,8 @@ void Interpreter::on(const ForkRecord& fork) {
   }
   clear(fork.pid);
   if (const auto parent = processes_.find(fork.parent_pid); parent != processes_.end()) {
-    const auto shared = parent->second.mappings;
-    processes_[fork.pid].mappings = shared;
+    const auto shared = parent->second.space;
+    processes_[fork.pid].space = shared;
   }
 }
 
@@ -275,6 +339,23 @@ void Interpreter::on(const ExitRecord& exit) {
     const auto old = processes_.find(oldest);
     if (old != processes_.end() && old->second.ended) {
       clear(oldest);
+    }
+  }
+}
+
+void Interpreter::set_build_ids(const std::vector<BuildId>& build_ids) {
+  std::unordered_map<std::string, std::string> ids;  // by the image's name
+  for (const BuildId& build_id : build_ids) {
+    const bool text = build_id.path.starts_with(kKernelText);
+    ids[text              ? std::string(kKernelImage)
+        : build_id.kernel ? module_name(build_id.path)
+                          : build_id.path] = hex(build_id.id);
+  }
+  for (ImageId id = 0; id < profile_.images().size(); ++id) {
+    const Image& image = profile_.images()[id];
+    const auto found = ids.find(std::string(profile_.text(image.name)));
+    if (image.build_id == 0 && found != ids.end()) {
+      profile_.set_build_id(id, profile_.intern(found->second));
     }
   }
 }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "model/profile.h"
+#include "perf/data_file.h"
 #include "perf/records.h"
 
 namespace xenoprof::perf {
@@ -33,9 +34,14 @@ class Interpreter {
     kPassive,  // samples from outside: only the kernel's addresses mean something
   };
 
-  explicit Interpreter(const Layout& layout, Kind kind = Kind::kOwn);
+  // What becomes of call chains.
+  enum class Chains { kKept, kLeftOut };
+
+  explicit Interpreter(const Layout& layout, Kind kind = Kind::kOwn, Chains chains = Chains::kKept);
 
   void add(const Record& record);
+  // At the end: for images whose mappings told none.
+  void set_build_ids(const std::vector<BuildId>& build_ids);
 
   Profile& profile() { return profile_; }
   const Profile& profile() const { return profile_; }
@@ -45,6 +51,7 @@ class Interpreter {
     std::uint64_t end = 0;
     std::uint64_t page_offset = 0;
     std::uint32_t image = 0;  // index into images_
+    StringId symbol = 0;      // of all of it, where its mapping tells
   };
   struct MappedImage {
     std::string name;
@@ -52,39 +59,74 @@ class Interpreter {
     bool file = false;          // its addresses are file offsets
     std::optional<ImageId> id;  // in the profile once a sample lies in it
   };
-  using Mappings = std::map<std::uint64_t, Mapping>;  // by start; they never overlap
+  // An address space at a time: whenever its mappings change, so does its number.
+  struct AddressSpace {
+    std::uint32_t number = 0;
+    std::map<std::uint64_t, Mapping> mappings;  // by start; they never overlap
+  };
+  struct Process {
+    // Shared between parent and child until one of them maps something.
+    std::shared_ptr<AddressSpace> space;
+    bool ended = false;
+  };
+  // An address of a call chain.
+  struct ChainEntry {
+    std::uint64_t pc = 0;
+    std::uint32_t space = 0;  // AddressSpace::number
+
+    friend bool operator==(const ChainEntry&, const ChainEntry&) = default;
+  };
+  // The call chain of a CPU's last sample, leaf first, with the stack at each of its entries. The
+  // next one most often begins alike.
+  struct LastChain {
+    std::vector<ChainEntry> entries;
+    std::vector<StackId> stacks;  // from the outermost on
+  };
+  // Where an address was found last.
+  struct KnownPlace {
+    std::uint64_t pc = 0;
+    std::uint32_t space = 0;  // 0: none yet
+    LocationId location = 0;
+  };
 
   void on(const SampleRecord& sample);
   void on(const MmapRecord& mmap);
   void on(const CommRecord& comm);
   void on(const ForkRecord& fork);
   void on(const ExitRecord& exit);
+  void on(const KsymbolRecord& symbol);
 
-  void map(Mappings& mappings, std::uint64_t start, const Mapping& mapping);
+  void map(AddressSpace& space, std::uint64_t start, const Mapping& mapping);
   void clear(std::int32_t pid);
   std::uint32_t image(std::string_view name, Bytes build_id, bool file);
-  static const Mapping* find(const Mappings& mappings, std::uint64_t pc, std::uint64_t& start);
-  LocationId kernel_location(std::uint64_t pc);
-  LocationId user_location(std::int32_t pid, std::uint64_t pc);
-  LocationId location(std::uint32_t image, std::uint64_t address);
+  const AddressSpace& space_of(const SampleRecord& sample, bool user) const;
+  LocationId find(const AddressSpace& space, std::uint64_t pc);
+  LocationId find_slowly(const AddressSpace& space, std::uint64_t pc);
+  LocationId location(std::uint32_t image, std::uint64_t address, StringId symbol = 0);
+  StackId stack(const SampleRecord& sample, const AddressSpace& user_space, LocationId leaf);
   StringId process_name(std::int32_t tid);
 
   Kind kind_;
+  Chains chains_;
   Profile profile_;
   std::vector<MappedImage> images_;
   std::unordered_map<std::string, std::uint32_t> image_ids_;  // by name and build-id
-  Mappings kernel_;
-  struct Process {
-    // Shared between parent and child until one of them maps something.
-    std::shared_ptr<Mappings> mappings;
-    bool ended = false;
-  };
+  std::uint32_t last_number_ = 0;                             // of an address space
+  AddressSpace kernel_;
+  // Of processes that nothing is known of, and of virtual machines.
+  AddressSpace no_space_;
+  AddressSpace guest_kernel_;
+  AddressSpace guest_user_;
+  AddressSpace hypervisor_;
   std::unordered_map<std::int32_t, Process> processes_;  // by pid
   // Processes that ended, oldest first: late samples may still ask for their mappings.
   std::deque<std::int32_t> ended_;
   std::unordered_map<std::int32_t, StringId> names_;  // by tid
   std::size_t num_mappings_ = 0;
-  SampleKey key_;
+  StringId swapper_;
+  std::vector<KnownPlace> places_;  // by a hash of both; a newcomer takes its predecessor's room
+  std::vector<LastChain> last_chains_;  // by CPU
+  std::vector<ChainEntry> chain_;       // of the sample at hand
 };
 
 }  // namespace xenoprof::perf

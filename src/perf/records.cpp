@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "perf/bytes.h"
+#include "perf/record_fields.h"
 
 namespace xenoprof::perf {
 namespace {
@@ -21,56 +22,6 @@ struct Trailer {
   std::uint64_t id;
 };
 static_assert(sizeof(Trailer) == 32);
-
-struct MmapFields {
-  std::int32_t pid;
-  std::int32_t tid;
-  std::uint64_t start;
-  std::uint64_t length;
-  std::uint64_t page_offset;
-};
-static_assert(sizeof(MmapFields) == 32);
-
-// The two forms of what PERF_RECORD_MMAP2 has beyond PERF_RECORD_MMAP.
-struct InodeFields {
-  std::uint32_t major;
-  std::uint32_t minor;
-  std::uint64_t inode;
-  std::uint64_t generation;
-};
-struct BuildIdFields {
-  std::uint8_t size;
-  std::uint8_t reserved[3];
-  std::uint8_t id[20];
-};
-static_assert(sizeof(InodeFields) == 24 && sizeof(BuildIdFields) == 24);
-
-struct CommFields {
-  std::int32_t pid;
-  std::int32_t tid;
-};
-
-struct TaskFields {  // of fork and exit
-  std::int32_t pid;
-  std::int32_t parent_pid;
-  std::int32_t tid;
-  std::int32_t parent_tid;
-  std::uint64_t time;
-};
-static_assert(sizeof(TaskFields) == 24);
-
-struct LostFields {
-  std::uint64_t id;
-  std::uint64_t count;
-};
-
-struct KsymbolFields {
-  std::uint64_t address;
-  std::uint32_t length;
-  std::uint16_t type;
-  std::uint16_t flags;
-};
-static_assert(sizeof(KsymbolFields) == 16);
 
 struct SampleFields {
   std::uint64_t id;
@@ -87,16 +38,6 @@ static_assert(sizeof(SampleFields) == 40);
 constexpr std::size_t kMaxCallChain = 8000;
 constexpr std::size_t kMaxText = 8192;
 
-// Text ends with a zero, or with the bytes.
-std::string_view text_of(Bytes bytes) {
-  const auto* start = reinterpret_cast<const char*>(bytes.data());
-  return {start, strnlen(start, bytes.size())};
-}
-
-std::unexpected<Error> too_short(std::uint32_t type, std::size_t size) {
-  return fail("a record of type {} has {} bytes, too few for what it should hold", type, size);
-}
-
 }  // namespace
 
 std::uint64_t sample_type(const Layout& layout) {
@@ -106,168 +47,6 @@ std::uint64_t sample_type(const Layout& layout) {
     type |= PERF_SAMPLE_CALLCHAIN;
   }
   return type;
-}
-
-Result<Bytes> first_record(Bytes bytes) {
-  perf_event_header header;
-  Bytes rest = bytes;
-  if (!take(rest, header)) {
-    return fail("a record is cut off in its header");
-  }
-  // perf aligns every record to 8 bytes.
-  if (header.size < sizeof header || header.size % 8 != 0) {
-    return fail("a record of type {} says that it has {} bytes", std::uint32_t{header.type},
-                std::uint16_t{header.size});
-  }
-  if (header.size > bytes.size()) {
-    return fail("a record of type {} is cut off after {} of {} bytes", std::uint32_t{header.type},
-                bytes.size(), std::uint16_t{header.size});
-  }
-  return bytes.first(header.size);
-}
-
-RecordParser::RecordParser(const Layout& layout)
-    : num_events_(layout.events.size()), call_chains_(layout.call_chains) {}
-
-Result<Record> RecordParser::parse_sample(std::uint16_t misc, Bytes payload) {
-  const std::size_t size = payload.size() + sizeof(perf_event_header);
-  SampleFields fields;
-  if (!take(payload, fields)) {
-    return too_short(PERF_RECORD_SAMPLE, size);
-  }
-  if (fields.id < event_id(0) || fields.id - event_id(0) >= num_events_) {
-    return fail("a sample belongs to event number {}, which was not announced", fields.id);
-  }
-  call_chain_.clear();
-  if (call_chains_) {
-    std::uint64_t length = 0;
-    if (!take(payload, length) || length > payload.size() / sizeof(std::uint64_t)) {
-      return too_short(PERF_RECORD_SAMPLE, size);
-    }
-    for (std::uint64_t entry = 0; length > 0 && take(payload, entry); --length) {
-      call_chain_.push_back(entry);
-    }
-  }
-  const unsigned mode = misc & PERF_RECORD_MISC_CPUMODE_MASK;
-  return Record{fields.time, SampleRecord{.ip = fields.ip,
-                                          .pid = fields.pid,
-                                          .tid = fields.tid,
-                                          .cpu = fields.cpu,
-                                          .event = fields.id - event_id(0),
-                                          .user = mode == PERF_RECORD_MISC_USER,
-                                          .hypervisor = mode == PERF_RECORD_MISC_HYPERVISOR,
-                                          .call_chain = call_chain_}};
-}
-
-Result<Record> RecordParser::parse(Bytes record) {
-  const auto whole = first_record(record);
-  if (!whole) {
-    return std::unexpected(whole.error());
-  }
-  perf_event_header header;
-  Bytes payload = *whole;
-  take(payload, header);
-  if (header.type == PERF_RECORD_SAMPLE) {
-    return parse_sample(header.misc, payload);
-  }
-
-  const auto short_record = [&] { return too_short(header.type, whole->size()); };
-  Record result;
-  // Records made by perf itself (64 and up) have no trailer; we know none of them.
-  if (header.type >= 64) {
-    result.body = OtherRecord{header.type};
-    return result;
-  }
-  Trailer trailer;
-  if (payload.size() < sizeof trailer) {
-    return short_record();
-  }
-  Bytes tail = payload.last(sizeof trailer);
-  take(tail, trailer);
-  payload = payload.first(payload.size() - sizeof trailer);
-  result.time = trailer.time;
-
-  const unsigned mode = header.misc & PERF_RECORD_MISC_CPUMODE_MASK;
-  switch (header.type) {
-    case PERF_RECORD_MMAP:
-    case PERF_RECORD_MMAP2: {
-      MmapFields fields;
-      if (!take(payload, fields)) {
-        return short_record();
-      }
-      MmapRecord mmap{.kernel = mode == PERF_RECORD_MISC_KERNEL,
-                      .pid = fields.pid,
-                      .tid = fields.tid,
-                      .start = fields.start,
-                      .length = fields.length,
-                      .page_offset = fields.page_offset};
-      if (header.type == PERF_RECORD_MMAP2) {
-        // After the inode or the build-id come protection and flags.
-        if (payload.size() < sizeof(BuildIdFields) + 8) {
-          return short_record();
-        }
-        if ((header.misc & PERF_RECORD_MISC_MMAP_BUILD_ID) != 0) {
-          const auto size = std::to_integer<std::size_t>(payload[0]);
-          mmap.build_id = payload.subspan(offsetof(BuildIdFields, id),
-                                          std::min(size, sizeof(BuildIdFields::id)));
-        }
-        payload = payload.subspan(sizeof(BuildIdFields) + 8);
-      }
-      mmap.path = text_of(payload);
-      result.body = mmap;
-      return result;
-    }
-    case PERF_RECORD_COMM: {
-      CommFields fields;
-      if (!take(payload, fields)) {
-        return short_record();
-      }
-      result.body = CommRecord{.pid = fields.pid,
-                               .tid = fields.tid,
-                               .name = text_of(payload),
-                               .exec = (header.misc & PERF_RECORD_MISC_COMM_EXEC) != 0};
-      return result;
-    }
-    case PERF_RECORD_FORK:
-    case PERF_RECORD_EXIT: {
-      TaskFields fields;
-      if (!take(payload, fields)) {
-        return short_record();
-      }
-      if (header.type == PERF_RECORD_FORK) {
-        result.body = ForkRecord{.pid = fields.pid,
-                                 .parent_pid = fields.parent_pid,
-                                 .tid = fields.tid,
-                                 .parent_tid = fields.parent_tid};
-      } else {
-        result.body = ExitRecord{.pid = fields.pid, .tid = fields.tid};
-      }
-      return result;
-    }
-    case PERF_RECORD_LOST: {
-      LostFields fields;
-      if (!take(payload, fields)) {
-        return short_record();
-      }
-      result.body = LostRecord{.id = fields.id, .count = fields.count};
-      return result;
-    }
-    case PERF_RECORD_KSYMBOL: {
-      KsymbolFields fields;
-      if (!take(payload, fields)) {
-        return short_record();
-      }
-      result.body =
-          KsymbolRecord{.address = fields.address,
-                        .length = fields.length,
-                        .removed = (fields.flags & PERF_RECORD_KSYMBOL_FLAGS_UNREGISTER) != 0,
-                        .name = text_of(payload)};
-      return result;
-    }
-    default:
-      result.body = OtherRecord{header.type};
-      return result;
-  }
 }
 
 void RecordBuilder::put_text(std::string_view text) {

@@ -13,10 +13,9 @@
 #include "model/event.h"
 #include "model/mode.h"
 #include "model/result.h"
+#include "perf/bytes.h"
 
 namespace xenoprof::perf {
-
-using Bytes = std::span<const std::byte>;
 
 // What the attributes of a perf.data say, which is all one has to know to read its records. Whoever
 // receives records over the wire needs the same Layout as their sender.
@@ -52,6 +51,7 @@ struct SampleRecord {
   std::size_t event = 0;    // index into Layout::events
   bool user = false;        // PERF_RECORD_MISC_USER; the hypervisor's samples are kernel ones here
   bool hypervisor = false;  // PERF_RECORD_MISC_HYPERVISOR, which we never write
+  bool guest = false;       // of a virtual machine, whose addresses mean nothing here
   std::span<const std::uint64_t> call_chain;  // with PERF_CONTEXT_* markers
 };
 
@@ -97,7 +97,7 @@ struct KsymbolRecord {
   std::string_view name;
 };
 
-// A type that we do not know.
+// Of a type that the profile does not need, or that we do not know.
 struct OtherRecord {
   std::uint32_t type = 0;
 };
@@ -107,25 +107,6 @@ struct Record {
   std::variant<OtherRecord, SampleRecord, MmapRecord, CommRecord, ForkRecord, ExitRecord,
                LostRecord, KsymbolRecord>
       body;
-};
-
-// The first record of `bytes`, header included. Fails when they are no whole record.
-Result<Bytes> first_record(Bytes bytes);
-
-// Checks single records against a layout. Bytes may come from anyone: a record that does not hold
-// what its type asks for is an error, never undefined.
-class RecordParser {
- public:
-  explicit RecordParser(const Layout& layout);
-  // `record` is one whole record.
-  Result<Record> parse(Bytes record);
-
- private:
-  Result<Record> parse_sample(std::uint16_t misc, Bytes payload);
-
-  std::size_t num_events_;
-  bool call_chains_;
-  std::vector<std::uint64_t> call_chain_;
 };
 
 // Makes records. What is returned lives until the next call.

@@ -5,6 +5,9 @@
 #include <utility>
 #include <variant>
 
+#include "perf/data_reader.h"
+#include "perf/interpret.h"
+
 namespace xenoprof {
 
 DomainData::DomainData(std::filesystem::path path, perf::DataWriter writer,

@@ -11,6 +11,7 @@
 #include "model/result.h"
 #include "perf/data_file.h"
 #include "perf/interpret.h"
+#include "perf/record_parser.h"
 #include "perf/records.h"
 
 namespace xenoprof {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "perf/interpret.h"
+#include "perf/record_parser.h"
 #include "perf/recorder.h"
 #include "pprof/pprof.h"
 #include "session/protocol.h"

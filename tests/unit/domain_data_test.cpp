@@ -11,6 +11,8 @@
 #include <string>
 #include <variant>
 
+#include "perf/data_reader.h"
+
 namespace xenoprof {
 namespace {
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "perf/interpret.h"
+#include "perf/record_parser.h"
 
 namespace xenoprof::perf {
 namespace {
@@ -21,7 +22,7 @@ std::vector<std::string> lines(const Profile& profile) {
   std::vector<std::string> result;
   for (const Sample& sample : profile.samples()) {
     std::string stack;
-    for (const LocationId id : sample.key.stack) {
+    for (const LocationId id : profile.stack(sample)) {
       const Location& location = profile.locations()[id];
       stack += fmt::format("{}{}+{:x}", stack.empty() ? "" : "<",
                            profile.text(profile.images()[location.image].name), location.address);

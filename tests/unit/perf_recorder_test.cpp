@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "perf/data_file.h"
+#include "perf/record_parser.h"
 #include "perf/interpret.h"
 #include "perf/recorder.h"
 
@@ -170,7 +171,7 @@ TEST_F(PerfRecorder, SampleBecomesOneOfItsOwnTaskWithItsCallChain) {
   ASSERT_EQ(profile.samples().size(), 3u);
   for (const Sample& sample : profile.samples()) {
     EXPECT_EQ(sample.key.pid, ::getpid());
-    const Location& leaf = profile.locations()[sample.key.stack.front()];
+    const Location& leaf = profile.leaf(sample);
     const auto image = profile.text(profile.images()[leaf.image].name);
     if (sample.key.mode == Mode::kHypervisor) {
       EXPECT_EQ(image, kXenImage);
@@ -224,7 +225,7 @@ TEST_F(PerfRecorder, ProcessesThatBeginLaterHaveNamesAndImages) {
   const Sample& executed = profile.samples()[1];
   EXPECT_EQ(executed.key.pid, other);
   for (const Sample& sample : profile.samples()) {
-    const Location& leaf = profile.locations()[sample.key.stack.front()];
+    const Location& leaf = profile.leaf(sample);
     EXPECT_EQ(profile.text(profile.images()[leaf.image].name), this_program());
     EXPECT_EQ(leaf.address, file_offset(pc));
   }
@@ -319,7 +320,7 @@ TEST_F(PerfRecorder, StockPerfReportSaysTheSameAsTheProfile) {
   std::map<std::string, std::uint64_t> ours;
   const Profile& profile = interpreter_.profile();
   for (const Sample& sample : profile.samples()) {
-    const Location& leaf = profile.locations()[sample.key.stack.front()];
+    const Location& leaf = profile.leaf(sample);
     std::string image(profile.text(profile.images()[leaf.image].name));
     image = image.substr(image.rfind('/') + 1);
     ours[fmt::format("{} {}", profile.text(sample.key.process), image)] += sample.samples[0];

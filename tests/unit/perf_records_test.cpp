@@ -8,6 +8,7 @@
 
 #include "perf/call_chain.h"
 #include "perf/records.h"
+#include "perf/record_parser.h"
 #include "perf/tracepoint.h"
 
 namespace xenoprof::perf {

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "report/source.h"
+
+#include <array>
+#include <fstream>
+#include <string_view>
+#include <system_error>
+
+#include "perf/data_reader.h"
+#include "perf/interpret.h"
+#include "pprof/pprof.h"
+#include "symbols/resolve.h"
+
+namespace xenoprof {
+namespace {
+
+// "PERFILE2", or its reverse where a big-endian machine recorded.
+bool is_perf_data(const std::filesystem::path& path) {
+  std::array<char, 8> magic = {};
+  std::ifstream(path, std::ios::binary).read(magic.data(), magic.size());
+  const std::string_view text(magic.data(), magic.size());
+  return text == "PERFILE2" || text == "2ELIFREP";
+}
+
+Result<Recorded> read_perf_data(const std::filesystem::path& path, Stacks stacks,
+                                const ReadProgress& progress) {
+  auto reader = perf::DataReader::open(path);
+  if (!reader) {
+    return std::unexpected(reader.error());
+  }
+  using perf::Interpreter;
+  Interpreter interpreter(
+      reader->layout(), Interpreter::Kind::kOwn,
+      stacks == Stacks::kWhole ? Interpreter::Chains::kKept : Interpreter::Chains::kLeftOut);
+  std::error_code error;
+  const std::uintmax_t size = std::filesystem::file_size(path, error);  // none: a pipe
+  constexpr std::uint64_t kOften = 1 << 14;
+  for (std::uint64_t records = 0;; ++records) {
+    if (progress && !error && records % kOften == 0) {
+      progress(static_cast<double>(reader->bytes_read()) / static_cast<double>(size));
+    }
+    const auto record = reader->next();
+    if (!record) {
+      return std::unexpected(record.error());
+    }
+    if (!*record) {
+      break;
+    }
+    interpreter.add(**record);
+  }
+  interpreter.set_build_ids(reader->build_ids());
+  Recorded recorded{std::move(interpreter.profile()), {}, reader->notes()};
+  for (std::string& note : resolve(recorded.profile)) {
+    recorded.notes.push_back(std::move(note));
+  }
+  return recorded;
+}
+
+Result<Recorded> read_pprof(const std::filesystem::path& path,
+                            std::optional<SessionRecord> session) {
+  auto profile = pprof::read(path);
+  if (!profile) {
+    return std::unexpected(profile.error());
+  }
+  return Recorded{*std::move(profile), std::move(session), {}};
+}
+
+}  // namespace
+
+Result<Recorded> read_source(const std::filesystem::path& source, Stacks stacks,
+                             const ReadProgress& progress) {
+  std::error_code error;
+  const auto status = std::filesystem::status(source, error);
+  if (!std::filesystem::exists(status)) {
+    return fail(
+        "{} does not exist; `xenoprof record` makes a session, by default in "
+        "xenoprof.session.",
+        source.string());
+  }
+  if (!std::filesystem::is_directory(status)) {
+    return is_perf_data(source) ? read_perf_data(source, stacks, progress) : read_pprof(source, {});
+  }
+  if (!std::filesystem::exists(source / kProfileFile, error)) {
+    return fail("{} is not a session: there is no {} in it.", source.string(), kProfileFile);
+  }
+  auto session = read_session(source / kSessionFile);
+  if (!session) {
+    return std::unexpected(session.error());
+  }
+  return read_pprof(source / kProfileFile, *std::move(session));
+}
+
+}  // namespace xenoprof
