@@ -245,8 +245,8 @@ uint64_t read_msr(unsigned index, uint32_t msr, SourceSet counted_with, Mode mod
   if (counted_with & bits(kInstructions)) {
     before[kInstructions][mode] -= 1;
   }
-  if (counted_with & bits(kCycles)) {
-    before[kCycles][mode] -= cycles_per_instruction;
+  if (counted_with & bits(kWaitCycles)) {
+    before[kWaitCycles][mode] -= cycles_per_instruction - 1;
   }
   return vcpu.counters.read(msr - kMsrCounter0, before);
 }
