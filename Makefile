@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Two commands for a fresh machine: `make demo` and `make test`. Both set up what they need.
-.PHONY: all configure build setup demo test clean
+.PHONY: all configure build setup demo test bench-pmu clean
 
 JOBS ?= $(shell nproc)
 WERROR ?= $(or $(XENOPROF_WERROR),OFF)
@@ -25,6 +25,10 @@ test: configure
 	cmake --build build -j $(JOBS)
 	ctest --test-dir build -L unit -j $(JOBS) --output-on-failure
 	ctest --test-dir build -L lab -j 1 --output-on-failure
+
+# What the emulated PMU costs, in ratios; half an hour.
+bench-pmu: build
+	bench/pmu.sh
 
 clean:
 	rm -rf build

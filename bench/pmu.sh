@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
-# What the emulated PMU costs: the same work in three machines of one processor each, without a
-# plugin, with the PMU, and with the `cache` plugin of QEMU's sources when $QEMU_SOURCE names them.
-# Prints ratios to the machine without, each the median of $ROUNDS (5). Wall time, and QEMU's
-# processor time, which a busy host disturbs less.
+# What the emulated PMU costs: the same work in machines of one processor each, without a plugin,
+# with the PMU, and with the `cache` plugin of QEMU's sources when $QEMU_SOURCE names them. Prints
+# ratios to the machine without, taken in each round, the median of $ROUNDS (5): of wall time, and
+# of QEMU's processor time, which other work on the host disturbs less. $WORK and $ROWS pick from
+# the table.
 set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
 lab=$top/build/bin/xenoprof-lab
@@ -27,11 +28,13 @@ in_machine() {
 	"$lab" exec --name "$prefix-$machine" linux -- "$@" </dev/null
 }
 
-# name, command in the machine
 work() {
 	case $1 in
-	compute) echo 'head -c 4000000 /usr/bin/perf | gzip | sha1sum; i=0; while [ $i -lt 150 ]; do /bin/true; i=$((i+1)); done' ;;
-	tcp) echo 'iperf3 --client 127.0.0.1 --bytes 400M' ;;
+	compute)
+		# shellcheck disable=SC2016  # for the machine's shell
+		echo 'head -c 8000000 /usr/bin/perf | gzip | sha1sum; i=0; while [ $i -lt 300 ]; do /bin/true; i=$((i+1)); done'
+		;;
+	tcp) echo 'iperf3 --client 127.0.0.1 --bytes 1G' ;;
 	esac
 }
 
@@ -56,32 +59,33 @@ clock() {
 	awk -v ticks="$ticks" -v now="$(date +%s.%N)" \
 		'{ sub(/.*\) /, ""); printf "%.2f %.2f\n", now, ($12 + $13) / ticks }' "/proc/$pid/stat"
 }
+# Under perf also where it counts nothing, so that perf's own work is on both sides of a ratio.
 measure() {
 	machine=$1
 	row=$2
 	kind=$3
 	events=$4
 	before=$(clock "$machine")
-	in_machine "$machine" sh -c "perf record -q -a -o /tmp/data $events -- sh -c '$(work "$kind")' >/tmp/log 2>&1 || { cat /tmp/log; exit 1; }" >&2
+	in_machine "$machine" sh -c "perf record -q -a -o /tmp/data $events -- sh -c '$(work "$kind")' \
+		>/tmp/log 2>&1 || { cat /tmp/log; exit 1; }" >&2
 	echo "$kind $row $before $(clock "$machine")" >>"$results/times"
 }
-# Until the PMU's code is back at what nobody counts.
+
+# Enough instructions for the PMU to have fallen asleep again.
 settle() {
-	in_machine pmu sh -c 'head -c 150000000 /dev/zero | sha1sum >/dev/null'
+	in_machine pmu sh -c 'head -c 120000000 /dev/zero | sha1sum >/dev/null'
 }
 
-# Rows of the table: name, events as perf's options, description.
+# Rows of the table: name, perf's options, what is counted. Numbers are family 10h's events.
 rows() {
 	cat <<-'END'
 		asleep|-e dummy|nothing programmed
 		instructions|-e instructions -c 1000000|instructions
-		branches|-e branches -c 1000000|branches
-		itlb|-e r0185 -c 10000|instruction TLB walks
-		dtlb|-e r0146 -c 10000|data TLB walks
-		fetch-misses|-e r0081 -c 10000|instruction cache misses
-		data-misses|-e r0041 -c 10000|data cache misses
+		itlb|-e r0785 -c 10000|instruction TLB walks
+		dtlb|-e r0746 -c 10000|data TLB walks
+		l1|-e r0081 -c 10000 -e r0041 -c 10000|instruction and data cache misses
 		l2|-e r037e -c 10000|L2 misses
-		paper|-e instructions -c 1000000 -e r0146 -c 10000 -e r0185 -c 10000 -e r037e -c 10000|instructions, both kinds of TLB walks, L2 misses
+		paper|-e instructions -c 1000000 -e r0785 -c 10000 -e r0746 -c 10000 -e r037e -c 10000|instructions, both kinds of walks, L2 misses
 		mispredicts|-e branch-misses -c 10000|mispredicted branches
 		cycles|-e cycles -c 1000000|cycles
 	END
@@ -90,7 +94,7 @@ rows() {
 build_cache_plugin() {
 	source=${QEMU_SOURCE:-}/contrib/plugins/cache.c
 	if [ ! -e "$source" ]; then
-		say "Without QEMU's own cache plugin: set QEMU_SOURCE to a folder of QEMU's sources to compare with it."
+		say "Without QEMU's own cache plugin: set QEMU_SOURCE to a folder of its sources to compare."
 	elif ! flags=$(pkg-config --cflags glib-2.0 2>/dev/null); then
 		say "Without QEMU's own cache plugin: building it wants libglib2.0-dev."
 	else
@@ -99,22 +103,62 @@ build_cache_plugin() {
 	fi
 }
 
+# All rows of a kind of work, with the median of each.
+table() {
+	{
+		rows
+		echo "cache|(QEMU's cache plugin)|QEMU's cache plugin: instruction and data cache misses, unsampled"
+	} | awk -F '|' -v kind="$1" -v times="$results/times" '
+		function median(values, n,    i, j, swap) {
+			for (i = 2; i <= n; i++)
+				for (j = i; j > 1 && values[j - 1] > values[j]; j--) {
+					swap = values[j]
+					values[j] = values[j - 1]
+					values[j - 1] = swap
+				}
+			return n % 2 ? values[(n + 1) / 2] : (values[n / 2] + values[n / 2 + 1]) / 2
+		}
+		BEGIN {
+			while ((getline line < times) > 0) {
+				split(line, field, " ")
+				if (field[1] != kind)
+					continue
+				row = field[2]
+				n[row]++
+				wall[row, n[row]] = field[5] - field[3]
+				cpu[row, n[row]] = field[6] - field[4]
+			}
+			printf "| %s | wall time | processor time |\n|---|---|---|\n", kind
+		}
+		n[$1] {
+			for (i = 1; i <= n[$1]; i++) {
+				walls[i] = wall[$1, i] / wall["plain", i]
+				cpus[i] = cpu[$1, i] / cpu["plain", i]
+			}
+			printf "| %s | %.2f | %.2f |\n", $3, median(walls, n[$1]), median(cpus, n[$1])
+		}'
+}
+
 build_cache_plugin
 up plain --plugin none
 up pmu
 [ ! -e "$results/libcache.so" ] || up cache --plugin "$results/libcache.so"
+kinds=${WORK:-compute tcp}
 round=0
 while [ "$round" -lt "$rounds" ]; do
 	round=$((round + 1))
-	say "round $round of $rounds"
-	for kind in ${KINDS:-compute tcp}; do
+	for kind in $kinds; do
+		say "round $round of $rounds: $kind"
 		measure plain plain "$kind" '-e dummy'
 		[ ! -e "$results/cache" ] || measure cache cache "$kind" '-e dummy'
-		rows | while IFS='|' read -r row events name; do
+		rows | while IFS='|' read -r row events _; do
 			[ -z "${ROWS:-}" ] || echo " $ROWS " | grep -q " $row " || continue
 			settle
 			measure pmu "$row" "$kind" "$events"
 		done
 	done
 done
-cat "$results/times" >&2
+for kind in $kinds; do
+	table "$kind"
+	echo
+done
