@@ -186,7 +186,8 @@ TEST_F(ProcessorTest, CodeHasOneKindOfSecondLevelHit) {
     return take();
   };
   EXPECT_EQ((round()[{kItlbWalks, kUser}]), 33u);
-  EXPECT_EQ(round(), (Happened{{{kItlbSecondHits, kUser}, 33}, {{kWaitCycles, kUser}, 33'000'000}}));
+  EXPECT_EQ(round(),
+            (Happened{{{kItlbSecondHits, kUser}, 33}, {{kWaitCycles, kUser}, 33'000'000}}));
 }
 
 TEST_F(ProcessorTest, WhatFellOutOfTheFirstLevelIsFoundInTheSecond) {
@@ -201,9 +202,9 @@ TEST_F(ProcessorTest, WhatFellOutOfTheFirstLevelIsFoundInTheSecond) {
     return take();
   };
   round();
-  EXPECT_EQ(
-      round(),
-      (Happened{{{kDataMisses, kUser}, 3}, {{kL2RequestsData, kUser}, 3}, {{kWaitCycles, kUser}, 3}}));
+  EXPECT_EQ(round(), (Happened{{{kDataMisses, kUser}, 3},
+                               {{kL2RequestsData, kUser}, 3},
+                               {{kWaitCycles, kUser}, 3}}));
 }
 
 TEST_F(ProcessorTest, CodeAndDataShareTheSecondLevel) {
@@ -581,7 +582,8 @@ TEST_F(LargeCode, SecondLevelHitsOfCodeAreOneKindWhateverThePage) {
     return take();
   };
   EXPECT_EQ((round()[{of_size(kItlbWalks, k2M), kUser}]), 17u);
-  EXPECT_EQ(round(), (Happened{{{kItlbSecondHits, kUser}, 17}, {{kWaitCycles, kUser}, 17'000'000}}));
+  EXPECT_EQ(round(),
+            (Happened{{{kItlbSecondHits, kUser}, 17}, {{kWaitCycles, kUser}, 17'000'000}}));
 }
 
 Geometry with_shared_l2() {
@@ -603,9 +605,9 @@ TEST(SharedSecondLevel, OneFindsWhatAnotherBrought) {
   EXPECT_EQ((recorders[0].events[{kL2MissesData, kUser}]), 1u);
   other.set_parts(kAllParts);  // leaves alone what the first one uses
   other.access(0x1000, kUser);
-  EXPECT_EQ(
-      recorders[1].events,
-      (Happened{{{kDataMisses, kUser}, 1}, {{kL2RequestsData, kUser}, 1}, {{kWaitCycles, kUser}, 1}}));
+  EXPECT_EQ(recorders[1].events, (Happened{{{kDataMisses, kUser}, 1},
+                                           {{kL2RequestsData, kUser}, 1},
+                                           {{kWaitCycles, kUser}, 1}}));
 }
 
 TEST(SharedSecondLevel, LosesNothingBetweenThreads) {
