@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Two commands for a fresh machine: `make demo` and `make test`. Both set up what they need.
-.PHONY: all configure build setup demo test clean
+.PHONY: all configure build setup demo test test-all clean
 
 JOBS ?= $(shell nproc)
 WERROR ?= $(or $(XENOPROF_WERROR),OFF)
@@ -28,6 +28,13 @@ test: configure
 	ctest --test-dir build -L host -j $(JOBS) --output-on-failure
 	ctest --test-dir build -L fuzz --output-on-failure
 	ctest --test-dir build -L lab -j 1 --output-on-failure
+
+# What takes a browser too.
+test-all: test
+	@lab/setup.sh long
+	cmake --preset release -DXENOPROF_LONG_TESTS=ON
+	cmake --build build -j $(JOBS)
+	ctest --test-dir build -L long -j 1 --output-on-failure
 
 clean:
 	rm -rf build

@@ -2,16 +2,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Installs the Debian packages that building xenoprof takes, those that are missing. What the lab's
 # machines are made of is not installed: the lab keeps it in the user's cache.
+# `setup.sh long` adds what `make test-all` takes.
 set -e
 
 # The last line builds the kernel module and carries the lab's downloads.
 packages="
   g++ cmake ninja-build make pkg-config
   libcli11-dev libfmt-dev nlohmann-json3-dev protobuf-compiler libprotobuf-dev
-  libelf-dev libiberty-dev libpfm4-dev libxen-dev libarchive-dev zlib1g-dev libzstd-dev
+  libelf-dev libdw-dev liblzma-dev libcapstone-dev libiberty-dev libpfm4-dev libxen-dev
+  libarchive-dev zlib1g-dev libzstd-dev
   libgtest-dev libgmock-dev libclang-rt-dev linux-perf
   gcc-12 flex bison bc ca-certificates apt
 "
+
+if [ "${1:-}" = long ]; then
+  packages="$packages chromium nodejs npm"
+fi
 
 missing=
 for package in $packages; do

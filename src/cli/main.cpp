@@ -9,11 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "cli/agent.h"
+#include "cli/commands.h"
 #include "cli/exit_status.h"
-#include "cli/list.h"
-#include "cli/record.h"
-#include "cli/report.h"
 
 namespace {
 
@@ -38,19 +35,8 @@ int main(int argc, char** argv) {
   if (argc > 1 && std::strcmp(argv[1], "lab") == 0) {
     return run_lab(argv);
   }
-  CLI::App app(
-      "Shows where cycles and instructions go across the hypervisor, the host domain and every "
-      "guest,\ndown to the function in the process.\n\n"
-      "Example: xenoprof record -e instructions:1000000 --for 10s && xenoprof report");
-  app.name("xenoprof");
-  app.set_version_flag("--version", XENOPROF_VERSION);
-  app.require_subcommand(1);
-  xenoprof::add_list(app);
-  xenoprof::add_record(app);
-  xenoprof::add_report(app);
-  xenoprof::add_agent(app);
-  // Runs as a program of its own, see above; here for --help.
-  app.add_subcommand("lab", "Emulated machines to try xenoprof on; see `xenoprof lab --help`");
+  CLI::App app;
+  xenoprof::add_commands(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::RuntimeError& status) {

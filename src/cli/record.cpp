@@ -2,7 +2,6 @@
 #include "cli/record.h"
 
 #include <fmt/format.h>
-#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +19,7 @@
 #include <vector>
 
 #include "cli/exit_status.h"
+#include "cli/terminal.h"
 #include "hypervisor/event_codes.h"
 #include "model/text.h"
 #include "session/initiator.h"
@@ -93,7 +93,7 @@ class Command {
   pid_t pid_ = -1;
 };
 
-void show(const SessionProgress& progress) {
+std::string line_of(const SessionProgress& progress) {
   std::string line = fmt::format("{:6.1f} s", progress.seconds);
   std::uint64_t lost = 0;
   for (const SessionProgress::Domain& domain : progress.domains) {
@@ -101,14 +101,7 @@ void show(const SessionProgress& progress) {
     lost += domain.lost;
   }
   line += fmt::format("   lost {}", with_separators(lost));
-  winsize size{};
-  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
-    // A line that wraps around is not the one that the next \r begins. The last column stays free:
-    // in it some terminals wrap already.
-    line.resize(byte_of(line, size.ws_col - 1u));
-  }
-  fmt::print(stderr, "\r{}\x1b[K", line);
-  std::fflush(stderr);
+  return line;
 }
 
 void summarise(const SessionResult& result, const std::filesystem::path& output) {
@@ -174,28 +167,23 @@ Result<int> record(const RecordArguments& arguments) {
   ::sigaction(SIGTERM, &action, nullptr);
   ::sigaction(SIGHUP, &action, nullptr);
 
-  const bool progress = !arguments.no_progress && ::isatty(STDERR_FILENO) == 1;
-  if (progress) {
-    fmt::print(stderr, "waiting for the domains' agents ...");
-    std::fflush(stderr);
-  }
+  ProgressLine progress(!arguments.no_progress);
+  progress.show("waiting for the domains' agents ...");
   Command command;
   std::optional<int> status;
   const auto started = [&]() -> Result<void> {
     return arguments.command.empty() ? Result<void>() : command.start(arguments.command);
   };
   const auto keep_going = [&](const SessionProgress& now) {
-    if (progress && !interrupted) {
-      show(now);
+    if (!interrupted) {
+      progress.show(line_of(now));
     }
     status = command.ended();
     return !interrupted && !status && (limit == 0 || now.seconds < limit);
   };
   const auto result = run_session(
       request, [] { return interrupted != 0; }, started, keep_going);
-  if (progress) {
-    fmt::print(stderr, "\r\x1b[K");
-  }
+  progress.clear();
   if (!result) {
     return std::unexpected(result.error());
   }

@@ -18,6 +18,7 @@ std::uint64_t hash_of(const SampleKey& key) {
 
 Profile::Profile(std::vector<Event> events) : events_(std::move(events)) {
   intern("");
+  intern(std::vector<Line>());
   frames_.emplace_back();
 }
 
@@ -27,6 +28,19 @@ StringId Profile::intern(std::string_view text) {
       string_ids_.insert(hash, [&](std::uint32_t known) { return strings_[known] == text; });
   if (added) {
     strings_.emplace_back(text);
+  }
+  return id;
+}
+
+LinesId Profile::intern(const std::vector<Line>& lines) {
+  std::uint64_t hash = lines.size();
+  for (const Line& line : lines) {
+    hash = mix(mix(mix(hash, line.function), line.file), line.line);
+  }
+  const auto [id, added] =
+      lines_ids_.insert(hash, [&](std::uint32_t known) { return lines_[known] == lines; });
+  if (added) {
+    lines_.push_back(lines);
   }
   return id;
 }
@@ -43,13 +57,14 @@ ImageId Profile::add_image(std::string_view name, std::string_view build_id) {
   return id;
 }
 
-LocationId Profile::add_location(ImageId image, std::uint64_t address, StringId symbol) {
-  const LocationKey key{image, address, symbol};
+LocationId Profile::add_location(ImageId image, std::uint64_t address, StringId symbol,
+                                 LinesId lines) {
+  const LocationKey key{image, address, symbol, lines};
   const auto [id, added] =
-      location_ids_.insert(mix(mix(image, symbol), address),
+      location_ids_.insert(mix(mix(mix(image, symbol), lines), address),
                            [&](std::uint32_t known) { return location_keys_[known] == key; });
   if (added) {
-    locations_.push_back({.image = image, .address = address, .symbol = symbol});
+    locations_.push_back({.image = image, .address = address, .symbol = symbol, .lines = lines});
     location_keys_.push_back(key);
   }
   return id;
@@ -115,10 +130,18 @@ void Profile::merge(const Profile& other, std::string_view domain) {
   for (const Image& image : other.images_) {
     image_of.push_back(add_image(other.text(image.name), other.text(image.build_id)));
   }
+  std::vector<LinesId> lines_of;
+  for (std::vector<Line> lines : other.lines_) {
+    for (Line& line : lines) {
+      line.function = text_of[line.function];
+      line.file = text_of[line.file];
+    }
+    lines_of.push_back(intern(lines));
+  }
   std::vector<LocationId> location_of;
   for (const Location& location : other.locations_) {
-    location_of.push_back(
-        add_location(image_of[location.image], location.address, text_of[location.symbol]));
+    location_of.push_back(add_location(image_of[location.image], location.address,
+                                       text_of[location.symbol], lines_of[location.lines]));
   }
   std::vector<StackId> stack_of = {0};
   for (const Frame& frame : other.frames_ | std::views::drop(1)) {

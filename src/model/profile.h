@@ -25,6 +25,8 @@ using StringId = std::uint32_t;
 using ImageId = std::uint32_t;
 using LocationId = std::uint32_t;
 using StackId = std::uint32_t;
+// What Profile::lines() gives for it; 0 is the empty list.
+using LinesId = std::uint32_t;
 
 // Names of the images that are no file.
 inline constexpr std::string_view kXenImage = "[xen]";
@@ -45,12 +47,24 @@ struct Image {
   friend bool operator==(const Image&, const Image&) = default;
 };
 
+// A function that a program point lies in, and where in the source, by the debug information.
+struct Line {
+  StringId function = 0;
+  StringId file = 0;       // 0 when unknown
+  std::uint32_t line = 0;  // 0 when unknown
+
+  friend bool operator==(const Line&, const Line&) = default;
+};
+
 // A program point.
 struct Location {
   ImageId image = 0;
   // File offset for images that are files, virtual address for the kernel, its modules and Xen.
   std::uint64_t address = 0;
   StringId symbol = 0;  // 0 until resolved, and when no symbol covers the address
+  // Innermost first: functions that were inlined there, then the one that `symbol` names. Empty
+  // without debug information.
+  LinesId lines = 0;
 
   friend bool operator==(const Location&, const Location&) = default;
 };
@@ -150,12 +164,15 @@ class Profile {
     return locations_[frames_[sample.key.stack].location];
   }
   std::string_view text(StringId id) const { return strings_[id]; }
+  const std::vector<Line>& lines(const Location& location) const { return lines_[location.lines]; }
 
   // The ids of equal things are equal. A location is found again by what it was added with, also
-  // after set_symbol(): the same address may bear another name in another domain.
+  // after set_symbol() and set_lines(): the same address may bear another name in another domain.
   StringId intern(std::string_view text);
+  LinesId intern(const std::vector<Line>& lines);
   ImageId add_image(std::string_view name, std::string_view build_id);
-  LocationId add_location(ImageId image, std::uint64_t address, StringId symbol = 0);
+  LocationId add_location(ImageId image, std::uint64_t address, StringId symbol = 0,
+                          LinesId lines = 0);
   // The stack of `caller` (0: nobody) and `location`, which it called.
   StackId add_frame(StackId caller, LocationId location);
   StackId add_stack(std::span<const LocationId> leaf_first);
@@ -164,6 +181,9 @@ class Profile {
   void add(const SampleKey& key, std::size_t event, std::uint64_t samples = 1);
 
   void set_symbol(LocationId location, StringId symbol) { locations_[location].symbol = symbol; }
+
+  // The last of the lines is in the location's symbol.
+  void set_lines(LocationId location, LinesId lines) { locations_[location].lines = lines; }
 
   // As with a symbol, the image is still found again by what it was added with.
   void set_build_id(ImageId image, StringId build_id) { images_[image].build_id = build_id; }
@@ -181,6 +201,7 @@ class Profile {
     ImageId image;
     std::uint64_t address;
     StringId symbol;
+    LinesId lines;
 
     friend bool operator==(const LocationKey&, const LocationKey&) = default;
   };
@@ -194,12 +215,14 @@ class Profile {
   std::vector<Image> image_keys_;  // what each image was added with
   std::vector<Location> locations_;
   std::vector<LocationKey> location_keys_;
+  std::vector<std::vector<Line>> lines_;
   std::vector<Frame> frames_;
   std::vector<SampleKey> keys_;
   std::vector<std::uint64_t> counts_;  // events_.size() for each of keys_
   IdIndex string_ids_;
   IdIndex image_ids_;
   IdIndex location_ids_;
+  IdIndex lines_ids_;
   IdIndex frame_ids_;
   IdIndex sample_ids_;
 };

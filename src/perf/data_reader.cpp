@@ -380,6 +380,7 @@ Result<bool> DataReader::fill(std::size_t size) {
       return false;
     }
     pieces_.filled(static_cast<std::size_t>(got));
+    bytes_read_ += static_cast<std::uint64_t>(got);
     left_ -= left_ == kUpToTheEnd ? 0 : static_cast<std::uint64_t>(got);
   }
   return true;

@@ -35,6 +35,8 @@ class DataReader {
   // views live until the next call. Records that the profile does not need are left out.
   Result<std::optional<Record>> next();
 
+  // Of the file's data, until now.
+  std::uint64_t bytes_read() const { return bytes_read_; }
   // At the end: the file stopped within a record, or before what its header promises.
   bool truncated() const { return truncated_; }
   // The build-ids that the file lists apart from its mappings.
@@ -73,6 +75,7 @@ class DataReader {
   Layout layout_;
   std::optional<RecordParser> parser_;
   std::uint64_t left_ = 0;  // bytes of the data that are not in pieces_ yet
+  std::uint64_t bytes_read_ = 0;
   bool pipe_ = false;
   Pieces pieces_;
   std::unique_ptr<ZSTD_DCtx_s, std::size_t (*)(ZSTD_DCtx_s*)> zstd_;

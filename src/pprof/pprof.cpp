@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
 #include <optional>
 #include <unordered_map>
 #include <utility>
@@ -59,24 +60,33 @@ void encode_images(const Profile& profile, StringTable& strings, format::Profile
 }
 
 void encode_locations(const Profile& profile, StringTable& strings, format::Profile& message) {
-  std::unordered_map<StringId, std::uint64_t> functions;
+  std::map<std::pair<StringId, StringId>, std::uint64_t> functions;  // by name and file
+  const auto function_id = [&](StringId name, StringId file) {
+    const auto [entry, added] = functions.try_emplace({name, file}, functions.size() + 1);
+    if (added) {
+      format::Function& function = *message.add_function();
+      function.set_id(entry->second);
+      function.set_name(strings.id(profile.text(name)));
+      function.set_system_name(function.name());
+      function.set_filename(strings.id(profile.text(file)));
+    }
+    return entry->second;
+  };
   for (std::size_t i = 0; i < profile.locations().size(); ++i) {
     const Location& from = profile.locations()[i];
     format::Location& location = *message.add_location();
     location.set_id(i + 1);
     location.set_mapping_id(from.image + 1);
     location.set_address(from.address);
-    if (from.symbol == 0) {
-      continue;  // no line: pprof shows the address
+    for (const Line& line : profile.lines(from)) {
+      format::Line& added = *location.add_line();
+      added.set_function_id(function_id(line.function, line.file));
+      added.set_line(line.line);
     }
-    const auto [entry, added] = functions.try_emplace(from.symbol, functions.size() + 1);
-    if (added) {
-      format::Function& function = *message.add_function();
-      function.set_id(entry->second);
-      function.set_name(strings.id(profile.text(from.symbol)));
-      function.set_system_name(function.name());
+    // Without any line pprof shows the address.
+    if (location.line_size() == 0 && from.symbol != 0) {
+      location.add_line()->set_function_id(function_id(from.symbol, 0));
     }
-    location.add_line()->set_function_id(entry->second);
   }
 }
 
@@ -153,7 +163,7 @@ class Decoder {
   Profile profile_;
   // From the message's ids to ours.
   std::unordered_map<std::uint64_t, ImageId> images_;
-  std::unordered_map<std::uint64_t, StringId> functions_;
+  std::unordered_map<std::uint64_t, Line> functions_;  // their line numbers are 0
   std::unordered_map<std::uint64_t, LocationId> locations_;
 };
 
@@ -238,10 +248,12 @@ Result<void> Decoder::functions() {
       return fail("a function is damaged");
     }
     const auto name = text(function.name() != 0 ? function.name() : function.system_name());
-    if (!name) {
+    const auto file = text(function.filename());
+    if (!name || !file) {
       return fail("a function's name is not in its string table");
     }
-    if (function.id() == 0 || !functions_.emplace(function.id(), profile_.intern(*name)).second) {
+    const Line known{.function = profile_.intern(*name), .file = profile_.intern(*file)};
+    if (function.id() == 0 || !functions_.emplace(function.id(), known).second) {
       return fail("two functions have the same number {}", function.id());
     }
   }
@@ -250,6 +262,7 @@ Result<void> Decoder::functions() {
 
 Result<void> Decoder::locations() {
   format::Location location;
+  std::vector<Line> lines;
   for (std::string_view part : parts_.locations) {
     if (!parse(part, location)) {
       return fail("a location is damaged");
@@ -262,18 +275,25 @@ Result<void> Decoder::locations() {
     } else {
       return fail("a location is in a mapping that does not exist");
     }
-    StringId symbol = 0;
-    if (location.line_size() != 0) {
-      // The function that the program has, not the ones inlined into it.
-      const auto found = functions_.find(location.line().rbegin()->function_id());
+    lines.clear();
+    for (const format::Line& line : location.line()) {
+      const auto found = functions_.find(line.function_id());
       if (found == functions_.end()) {
         return fail("a location is in a function that does not exist");
       }
-      symbol = found->second;
+      lines.push_back(found->second);
+      if (std::in_range<std::uint32_t>(line.line())) {
+        lines.back().line = static_cast<std::uint32_t>(line.line());
+      }
     }
-    if (location.id() == 0 ||
-        !locations_.emplace(location.id(), profile_.add_location(image, location.address(), symbol))
-             .second) {
+    // The function that the program has, not the ones inlined into it.
+    const StringId symbol = lines.empty() ? 0 : lines.back().function;
+    if (lines.size() == 1 && lines.back().file == 0 && lines.back().line == 0) {
+      lines.clear();  // a symbol and no more
+    }
+    const LocationId added =
+        profile_.add_location(image, location.address(), symbol, profile_.intern(lines));
+    if (location.id() == 0 || !locations_.emplace(location.id(), added).second) {
       return fail("two locations have the same number {}", location.id());
     }
   }

@@ -1,17 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The flat view in its three forms.
+// report()'s views in their three forms.
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "report/call_tree.h"
 #include "report/report.h"
 #include "report/rows.h"
 
 namespace xenoprof {
 
-std::string to_json(const Rows& rows, const std::vector<Column>& columns, std::size_t top);
-std::string to_csv(const Rows& rows, const std::vector<Column>& columns, std::size_t top);
-std::string to_text(const Profile& profile, const SessionRecord* session,
-                    const ReportOptions& options, const Rows& rows, std::size_t top);
+// What all forms are made from.
+struct View {
+  const Profile& profile;
+  const SessionRecord* session;
+  const ReportOptions& options;
+  const Cells& cells;
+  Filter& filter;
+  std::vector<std::string> events;  // event_labels()
+};
+
+std::string to_json(const View& view, const Rows& rows);
+std::string to_csv(const View& view, const Rows& rows);
+std::string to_text(const View& view, const Rows& rows);
+
+std::string to_json(const View& view, const CallTree& tree);
+std::string to_csv(const View& view, const CallTree& tree);
+std::string to_text(const View& view, const CallTree& tree);
+
+// As RFC 4180 has it. Such files are shown in terminals, too: names must not move the cursor.
+std::string csv_field(std::string_view name);
 
 }  // namespace xenoprof

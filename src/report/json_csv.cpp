@@ -1,14 +1,54 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include <algorithm>
-#include <nlohmann/json.hpp>
+#include <fmt/ranges.h>
 
 #include "model/text.h"
 #include "report/formats.h"
+#include "report/json_text.h"
 
 namespace xenoprof {
 namespace {
 
-// As RFC 4180 has it. Such files are shown in terminals, too: names must not move the cursor.
+std::string numbers(const std::vector<std::string>& events,
+                    const std::vector<std::uint64_t>& samples) {
+  std::string out = "{";
+  for (std::size_t event = 0; event < events.size(); ++event) {
+    out +=
+        fmt::format("{}{}: {}", event == 0 ? "" : ", ", json_text(events[event]), samples[event]);
+  }
+  return out + "}";
+}
+
+std::string head(const View& view) {
+  std::string out = "{\"events\": [";
+  for (const std::string& event : view.events) {
+    out += (out.ends_with('[') ? "" : ", ") + json_text(event);
+  }
+  return out + "], \"rows\": [";
+}
+
+void add_line(std::string& out, const std::vector<std::string>& fields) {
+  fmt::format_to(std::back_inserter(out), "{}\n", fmt::join(fields, ","));
+}
+
+void add_headings(const View& view, bool total, std::vector<std::string>& fields) {
+  for (const std::string& event : view.events) {
+    fields.push_back(csv_field(event));
+  }
+  if (total) {
+    for (const std::string& event : view.events) {
+      fields.push_back(csv_field(event + " total"));
+    }
+  }
+}
+
+void add_numbers(const std::vector<std::uint64_t>& samples, std::vector<std::string>& fields) {
+  for (const std::uint64_t number : samples) {
+    fields.push_back(std::to_string(number));
+  }
+}
+
+}  // namespace
+
 std::string csv_field(std::string_view name) {
   const std::string field = printable(name);
   if (field.find_first_of(",\"") == std::string::npos) {
@@ -21,52 +61,68 @@ std::string csv_field(std::string_view name) {
   return out + '"';
 }
 
-}  // namespace
-
-std::string to_json(const Rows& rows, const std::vector<Column>& columns, std::size_t top) {
-  using Json = nlohmann::ordered_json;
-  const auto dump = [](const Json& json) {
-    // Names are guests', in any encoding; the reader wants valid JSON.
-    return json.dump(-1, ' ', true, Json::error_handler_t::replace);
-  };
-  // A row a line: to be read by people and by line-wise tools too.
-  std::string out = fmt::format("{{\"events\": {}, \"rows\": [", dump(rows.events));
-  for (std::size_t i = 0; i < std::min(top, rows.rows.size()); ++i) {
-    const Row& row = rows.rows[i];
-    Json json = Json::object();
-    for (std::size_t column = 0; column < columns.size(); ++column) {
-      if (columns[column] == Column::kVcpu) {
-        json["vcpu"] = std::stoul(row.cells[column]);
-      } else {
-        json[std::string(to_string(columns[column]))] = row.cells[column];
-      }
+// A row a line: to be read by people and by line-wise tools too.
+std::string to_json(const View& view, const Rows& rows) {
+  std::string out = head(view);
+  for (const Row& row : rows.rows) {
+    out += &row == rows.rows.data() ? "\n{" : ",\n{";
+    for (std::size_t i = 0; i < view.options.columns.size(); ++i) {
+      const Column column = view.options.columns[i];
+      fmt::format_to(std::back_inserter(out), "\"{}\": {}, ", to_string(column),
+                     is_number(column) ? row.cells[i] : json_text(row.cells[i]));
     }
-    for (std::size_t event = 0; event < rows.events.size(); ++event) {
-      json["samples"][rows.events[event]] = row.samples[event];
+    out += "\"samples\": " + numbers(view.events, row.samples);
+    if (!row.total.empty()) {
+      out += ", \"total\": " + numbers(view.events, row.total);
     }
-    out += (i == 0 ? "\n" : ",\n") + dump(json);
+    out += '}';
   }
   return out + "\n]}\n";
 }
 
-std::string to_csv(const Rows& rows, const std::vector<Column>& columns, std::size_t top) {
+std::string to_csv(const View& view, const Rows& rows) {
   std::vector<std::string> fields;
-  for (const Column column : columns) {
+  for (const Column column : view.options.columns) {
     fields.emplace_back(to_string(column));
   }
-  for (const std::string& event : rows.events) {
-    fields.push_back(csv_field(event));
-  }
-  std::string out = fmt::format("{}\n", fmt::join(fields, ","));
-  for (std::size_t i = 0; i < std::min(top, rows.rows.size()); ++i) {
+  add_headings(view, view.options.children, fields);
+  std::string out;
+  add_line(out, fields);
+  for (const Row& row : rows.rows) {
     fields.clear();
-    for (const std::string& cell : rows.rows[i].cells) {
+    for (const std::string& cell : row.cells) {
       fields.push_back(csv_field(cell));
     }
-    for (const std::uint64_t samples : rows.rows[i].samples) {
-      fields.push_back(std::to_string(samples));
-    }
-    out += fmt::format("{}\n", fmt::join(fields, ","));
+    add_numbers(row.samples, fields);
+    add_numbers(row.total, fields);
+    add_line(out, fields);
+  }
+  return out;
+}
+
+std::string to_json(const View& view, const CallTree& tree) {
+  std::string out = head(view);
+  for (const CallTree::Node& node : tree.nodes) {
+    out += &node == tree.nodes.data() ? "\n" : ",\n";
+    fmt::format_to(
+        std::back_inserter(out),
+        "{{\"depth\": {}, \"image\": {}, \"symbol\": {}, \"samples\": {}, \"total\": {}}}",
+        node.depth, json_text(node.image), json_text(node.symbol),
+        numbers(view.events, node.samples), numbers(view.events, node.total));
+  }
+  return out + "\n]}\n";
+}
+
+std::string to_csv(const View& view, const CallTree& tree) {
+  std::vector<std::string> fields = {"depth", "image", "symbol"};
+  add_headings(view, true, fields);
+  std::string out;
+  add_line(out, fields);
+  for (const CallTree::Node& node : tree.nodes) {
+    fields = {std::to_string(node.depth), csv_field(node.image), csv_field(node.symbol)};
+    add_numbers(node.samples, fields);
+    add_numbers(node.total, fields);
+    add_line(out, fields);
   }
   return out;
 }

@@ -1,43 +1,252 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "report/rows.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <map>
+#include <numeric>
+
+#include "report/groups.h"
 
 namespace xenoprof {
 namespace {
 
-// What is known of a program point: its function, or else its address. An address says nothing
-// where the image is unknown: those samples stay together.
-std::string symbol_of(const Profile& profile, const Location& location) {
-  if (location.symbol != 0) {
-    return std::string(profile.text(location.symbol));
+// A row is a context (the columns of a sample as a whole) and a place in the code: places repeat
+// from frame to frame, contexts from sample to sample.
+class Adder {
+ public:
+  Adder(const Profile& profile, const Cells& cells, const RowsRequest& request);
+
+  void add_leaves(Filter& filter);
+  void add_stacks(Filter& filter);
+  Rows take();
+
+ private:
+  // In a stack, each frame has a mode of its own.
+  bool of_place(Column column) const {
+    return is_of_place(column) || (request_.children && column == Column::kMode);
   }
-  const std::string_view image = profile.text(profile.images()[location.image].name);
-  if (image == kPassiveUserImage || image == kUnknownImage) {
-    return std::string(image);
+  std::size_t row_of(std::size_t context, LocationId location) {
+    const std::uint32_t key[] = {static_cast<std::uint32_t>(context), place_of_[location]};
+    return rows_.of(key);
   }
-  return fmt::format("{:#x}", location.address);
+  std::size_t context_of(const SampleKey& key);
+  void add(std::span<std::uint64_t> sums, std::span<const std::uint64_t> numbers) const {
+    for (std::size_t event = 0; event < events_; ++event) {
+      sums[event] += numbers[event];
+    }
+  }
+  void find_repeated_frames();
+  std::uint32_t cell(std::size_t row, std::size_t column) const;
+  bool before(std::size_t one, std::size_t other) const;
+
+  const Profile& profile_;
+  const Cells& cells_;
+  const RowsRequest& request_;
+  std::size_t events_;
+  std::vector<Column> context_columns_;
+  std::vector<Column> place_columns_;
+  // For each column asked for, its index in one of the two.
+  std::vector<std::size_t> index_of_;
+  Groups contexts_;
+  std::size_t context_ = 0;  // of the sample before
+  Groups places_;
+  std::vector<std::uint32_t> place_of_;  // per location
+  std::vector<std::uint32_t> buffer_;
+  // By context and place; samples per event, then totals.
+  Groups rows_;
+  std::vector<bool> repeated_;  // per frame: the stack before it has the same place
+  std::vector<std::uint64_t> totals_;
+};
+
+Adder::Adder(const Profile& profile, const Cells& cells, const RowsRequest& request)
+    : profile_(profile),
+      cells_(cells),
+      request_(request),
+      events_(profile.events().size()),
+      contexts_(0, 0),
+      places_(0, 0),
+      rows_(2, 2 * events_),
+      totals_(events_) {
+  for (const Column column : request.columns) {
+    auto& columns = of_place(column) ? place_columns_ : context_columns_;
+    index_of_.push_back(columns.size());
+    columns.push_back(column);
+  }
+  contexts_ = Groups(context_columns_.size(), 0);
+  places_ = Groups(place_columns_.size(), 0);
+  place_of_.reserve(profile.locations().size());
+  for (LocationId location = 0; location < profile.locations().size(); ++location) {
+    buffer_.clear();
+    const SampleKey in_frame{.mode = cells.mode_of(location)};
+    for (const Column column : place_columns_) {
+      buffer_.push_back(cells.of(column, in_frame, location));
+    }
+    place_of_.push_back(static_cast<std::uint32_t>(places_.of(buffer_)));
+  }
 }
 
-std::string cell(const Profile& profile, const Sample& sample, Column column) {
-  const SampleKey& key = sample.key;
-  const Location& leaf = profile.leaf(sample);
-  switch (column) {
-    case Column::kDomain:
-      return std::string(profile.text(key.domain));
-    case Column::kProcess:
-      return std::string(profile.text(key.process));
-    case Column::kImage:
-      return std::string(profile.text(profile.images()[leaf.image].name));
-    case Column::kSymbol:
-      return symbol_of(profile, leaf);
-    case Column::kMode:
-      return std::string(to_string(key.mode));
-    case Column::kVcpu:
-      return std::to_string(key.vcpu);
+std::size_t Adder::context_of(const SampleKey& key) {
+  buffer_.clear();
+  for (const Column column : context_columns_) {
+    buffer_.push_back(cells_.of_leaf(column, key));
   }
-  return {};
+  // Neighbours are often of one process.
+  if (context_ == contexts_.size() || !std::ranges::equal(contexts_.cells(context_), buffer_)) {
+    context_ = contexts_.of(buffer_);
+  }
+  return context_;
+}
+
+void Adder::add_leaves(Filter& filter) {
+  for (const Sample& sample : profile_.samples()) {
+    if (filter.passes(sample.key)) {
+      add(totals_, sample.samples);
+      const std::size_t context = context_of(sample.key);
+      add(rows_.sums(row_of(context, profile_.frames()[sample.key.stack].location)),
+          sample.samples);
+    }
+  }
+}
+
+void Adder::find_repeated_frames() {
+  const auto& frames = profile_.frames();
+  repeated_.resize(frames.size());
+  for (StackId frame = 1; frame < frames.size(); ++frame) {
+    const std::uint32_t place = place_of_[frames[frame].location];
+    StackId caller = frames[frame].caller;
+    while (caller != 0 && place_of_[frames[caller].location] != place) {
+      caller = frames[caller].caller;
+    }
+    repeated_[frame] = caller != 0;
+  }
+}
+
+// Callers have smaller numbers than those they call: one pass from the largest number down adds up
+// each context's tree.
+void Adder::add_stacks(Filter& filter) {
+  find_repeated_frames();
+  struct Hit {
+    std::uint32_t context;
+    std::uint32_t sample;
+  };
+  std::vector<Hit> hits;
+  std::vector<std::size_t> hits_of_context;
+  std::uint32_t number = 0;
+  for (const Sample& sample : profile_.samples()) {
+    if (filter.passes(sample.key)) {
+      const std::size_t context = context_of(sample.key);
+      hits.push_back({static_cast<std::uint32_t>(context), number});
+      hits_of_context.resize(contexts_.size());
+      ++hits_of_context[context];
+    }
+    ++number;
+  }
+  // By context (a counting sort).
+  std::vector<std::size_t> begin_of(hits_of_context.size() + 1);
+  std::partial_sum(hits_of_context.begin(), hits_of_context.end(), begin_of.begin() + 1);
+  std::vector<std::uint32_t> samples(hits.size());
+  std::vector<std::size_t> next = begin_of;
+  for (const Hit& hit : hits) {
+    samples[next[hit.context]++] = hit.sample;
+  }
+
+  const auto& frames = profile_.frames();
+  const auto all = profile_.samples();
+  std::vector<std::uint64_t> sums(frames.size() * events_);
+  std::vector<bool> seen(frames.size());
+  std::vector<StackId> touched;
+  const auto sums_of = [&](StackId frame) {
+    return std::span(sums).subspan(frame * events_, events_);
+  };
+  for (std::size_t context = 0; context < hits_of_context.size(); ++context) {
+    touched.clear();
+    for (std::size_t i = begin_of[context]; i < begin_of[context + 1]; ++i) {
+      const Sample sample = all[static_cast<std::ptrdiff_t>(samples[i])];
+      add(totals_, sample.samples);
+      add(sums_of(sample.key.stack), sample.samples);
+      add(rows_.sums(row_of(context, frames[sample.key.stack].location)), sample.samples);
+      for (StackId frame = sample.key.stack; frame != 0 && !seen[frame];
+           frame = frames[frame].caller) {
+        seen[frame] = true;
+        touched.push_back(frame);
+      }
+    }
+    std::sort(touched.begin(), touched.end(), std::greater());
+    for (const StackId frame : touched) {
+      const auto here = sums_of(frame);
+      if (!repeated_[frame]) {
+        add(rows_.sums(row_of(context, frames[frame].location)).subspan(events_), here);
+      }
+      add(sums_of(frames[frame].caller), here);
+      std::ranges::fill(here, 0);
+      seen[frame] = false;
+    }
+    std::ranges::fill(sums_of(0), 0);
+  }
+}
+
+std::uint32_t Adder::cell(std::size_t row, std::size_t column) const {
+  const auto key = rows_.cells(row);
+  const bool place = of_place(request_.columns[column]);
+  const auto cells = place ? places_.cells(key[1]) : contexts_.cells(key[0]);
+  return cells[index_of_[column]];
+}
+
+bool Adder::before(std::size_t one, std::size_t other) const {
+  const std::size_t first = request_.children ? events_ : 0;
+  const auto sums = rows_.sums(one).subspan(first, events_);
+  const auto others = rows_.sums(other).subspan(first, events_);
+  for (std::size_t event = 0; event < events_; ++event) {
+    if (sums[event] != others[event]) {
+      return sums[event] > others[event];
+    }
+  }
+  for (std::size_t column = 0; column < request_.columns.size(); ++column) {
+    const std::uint32_t here = cell(one, column);
+    const std::uint32_t there = cell(other, column);
+    if (here != there) {
+      return cells_.less(request_.columns[column], here, there);
+    }
+  }
+  return false;
+}
+
+Rows Adder::take() {
+  std::vector<std::uint32_t> order(rows_.size());
+  std::iota(order.begin(), order.end(), 0u);
+  const auto top = static_cast<std::ptrdiff_t>(std::min(request_.top, order.size()));
+  std::partial_sort(order.begin(), order.begin() + top, order.end(),
+                    [this](std::uint32_t one, std::uint32_t other) { return before(one, other); });
+  Rows result{.rows = {}, .count = rows_.size(), .totals = totals_};
+  for (std::ptrdiff_t i = 0; i < top; ++i) {
+    const std::uint32_t number = order[static_cast<std::size_t>(i)];
+    const auto sums = rows_.sums(number);
+    Row row;
+    for (std::size_t column = 0; column < request_.columns.size(); ++column) {
+      row.cells.push_back(cells_.text(request_.columns[column], cell(number, column)));
+    }
+    const auto middle = sums.begin() + static_cast<std::ptrdiff_t>(events_);
+    row.samples.assign(sums.begin(), middle);
+    if (request_.children) {
+      row.total.assign(middle, sums.end());
+    }
+    result.rows.push_back(std::move(row));
+  }
+  return result;
+}
+
+}  // namespace
+
+Rows make_rows(const Profile& profile, const Cells& cells, Filter& filter,
+               const RowsRequest& request) {
+  Adder adder(profile, cells, request);
+  if (request.children) {
+    adder.add_stacks(filter);
+  } else {
+    adder.add_leaves(filter);
+  }
+  return adder.take();
 }
 
 std::vector<std::string> event_labels(const std::vector<Event>& events) {
@@ -48,58 +257,6 @@ std::vector<std::string> event_labels(const std::vector<Event>& events) {
     labels.push_back(same == 1 ? event.name : fmt::format("{}:{}", event.name, event.count));
   }
   return labels;
-}
-
-}  // namespace
-
-Rows make_rows(const Profile& profile, const std::vector<Column>& columns,
-               const std::vector<std::string>& domains) {
-  const std::size_t events = profile.events().size();
-  Rows result;
-  result.events = event_labels(profile.events());
-  result.totals.resize(events);
-  std::map<std::vector<std::string>, std::vector<std::uint64_t>> sums;
-  for (const Sample& sample : profile.samples()) {
-    if (!domains.empty() && std::find(domains.begin(), domains.end(),
-                                      profile.text(sample.key.domain)) == domains.end()) {
-      continue;
-    }
-    std::vector<std::string> cells;
-    for (const Column column : columns) {
-      cells.push_back(cell(profile, sample, column));
-    }
-    auto& sum = sums[std::move(cells)];
-    sum.resize(events);
-    for (std::size_t event = 0; event < events; ++event) {
-      sum[event] += sample.samples[event];
-      result.totals[event] += sample.samples[event];
-    }
-  }
-  for (auto& [cells, samples] : sums) {
-    result.rows.push_back({cells, std::move(samples)});
-  }
-  // Stable: rows that agree in all events keep the map's order, which is that of the cells.
-  std::stable_sort(result.rows.begin(), result.rows.end(),
-                   [](const Row& one, const Row& other) { return one.samples > other.samples; });
-  return result;
-}
-
-std::string_view to_string(Column column) {
-  switch (column) {
-    case Column::kDomain:
-      return "domain";
-    case Column::kProcess:
-      return "process";
-    case Column::kImage:
-      return "image";
-    case Column::kSymbol:
-      return "symbol";
-    case Column::kMode:
-      return "mode";
-    case Column::kVcpu:
-      return "vcpu";
-  }
-  return {};
 }
 
 }  // namespace xenoprof

@@ -71,6 +71,9 @@ std::string to_json(const SessionRecord& session) {
   for (const DomainTotals& domain : session.domains) {
     json["domains"].push_back(json_of(domain));
   }
+  if (!session.work.empty()) {
+    json["work"] = session.work;
+  }
   // Names come from guests, in any encoding.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -83,6 +86,7 @@ Result<SessionRecord> session_from_json(std::string_view text) {
     session.seconds = json.value("seconds", 0.0);
     session.machine = json.value("machine", "");
     session.command = json.value("command", "");
+    session.work = json.value("work", std::map<std::string, double>());
     session.notes = json.value("notes", std::vector<std::string>());
     for (const Json& domain : json.at("domains")) {
       session.domains.push_back(domain_of(domain));

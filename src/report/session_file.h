@@ -47,6 +47,8 @@ struct SessionRecord {
   double seconds = 0;   // of recording
   std::string machine;  // what ran below: "Xen 4.17, AuthenticAMD family 10h"; may be empty
   std::string command;  // the command that was recorded, if one was given
+  // What was done meanwhile, by unit ("MiB", "requests"): what costs are compared per.
+  std::map<std::string, double> work;
   std::vector<std::string> notes;  // what went wrong without ending the session, a sentence each
   std::vector<DomainTotals> domains;
 };

@@ -22,16 +22,23 @@ bool is_perf_data(const std::filesystem::path& path) {
   return text == "PERFILE2" || text == "2ELIFREP";
 }
 
-Result<Recorded> read_perf_data(const std::filesystem::path& path, Stacks stacks) {
+Result<Recorded> read_perf_data(const std::filesystem::path& path, Stacks stacks,
+                                const ReadProgress& progress) {
   auto reader = perf::DataReader::open(path);
   if (!reader) {
     return std::unexpected(reader.error());
   }
   using perf::Interpreter;
-  Interpreter interpreter(reader->layout(), Interpreter::Kind::kOwn,
-                          stacks == Stacks::kWhole ? Interpreter::Chains::kKept
-                                                   : Interpreter::Chains::kLeftOut);
-  while (true) {
+  Interpreter interpreter(
+      reader->layout(), Interpreter::Kind::kOwn,
+      stacks == Stacks::kWhole ? Interpreter::Chains::kKept : Interpreter::Chains::kLeftOut);
+  std::error_code error;
+  const std::uintmax_t size = std::filesystem::file_size(path, error);  // none: a pipe
+  constexpr std::uint64_t kOften = 1 << 14;
+  for (std::uint64_t records = 0;; ++records) {
+    if (progress && !error && records % kOften == 0) {
+      progress(static_cast<double>(reader->bytes_read()) / static_cast<double>(size));
+    }
     const auto record = reader->next();
     if (!record) {
       return std::unexpected(record.error());
@@ -60,7 +67,8 @@ Result<Recorded> read_pprof(const std::filesystem::path& path,
 
 }  // namespace
 
-Result<Recorded> read_source(const std::filesystem::path& source, Stacks stacks) {
+Result<Recorded> read_source(const std::filesystem::path& source, Stacks stacks,
+                             const ReadProgress& progress) {
   std::error_code error;
   const auto status = std::filesystem::status(source, error);
   if (!std::filesystem::exists(status)) {
@@ -70,7 +78,7 @@ Result<Recorded> read_source(const std::filesystem::path& source, Stacks stacks)
         source.string());
   }
   if (!std::filesystem::is_directory(status)) {
-    return is_perf_data(source) ? read_perf_data(source, stacks) : read_pprof(source, {});
+    return is_perf_data(source) ? read_perf_data(source, stacks, progress) : read_pprof(source, {});
   }
   if (!std::filesystem::exists(source / kProfileFile, error)) {
     return fail("{} is not a session: there is no {} in it.", source.string(), kProfileFile);

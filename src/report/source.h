@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,7 +25,10 @@ struct Recorded {
 enum class Stacks { kWhole, kLeavesOnly };
 
 // A session's folder, a pprof file, or a perf.data. `stacks` may be shorter than what is there,
-// never longer; a profile that is made already keeps them all.
-Result<Recorded> read_source(const std::filesystem::path& source, Stacks stacks = Stacks::kWhole);
+// never longer; a profile that is made already keeps them all. `progress` is told now and then what
+// part of a perf.data has been read.
+using ReadProgress = std::function<void(double part)>;
+Result<Recorded> read_source(const std::filesystem::path& source, Stacks stacks = Stacks::kWhole,
+                             const ReadProgress& progress = {});
 
 }  // namespace xenoprof

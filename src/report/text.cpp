@@ -6,6 +6,7 @@
 
 #include "report/formats.h"
 #include "report/text_cells.h"
+#include "report/text_columns.h"
 #include "report/text_table.h"
 
 namespace xenoprof {
@@ -20,71 +21,62 @@ std::string percent(std::uint64_t part, std::uint64_t whole) {
   return part == 0 ? "" : fmt::format("{:.1f} %", share(part, whole));
 }
 
-Style style_of(std::string_view mode) {
-  return mode == to_string(Mode::kHypervisor) ? Style::kHypervisor
-         : mode == to_string(Mode::kKernel)   ? Style::kKernel
-                                              : Style::kUser;
-}
-
-// A paragraph in lines of at most `width` characters.
-std::string wrapped(const std::string& text, std::size_t width) {
-  std::string lines;
-  std::size_t used = 0;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = std::min(text.find(' ', at), text.size());
-    const std::string word = text.substr(at, end - at);
-    if (used != 0 && used + 1 + width_of(word) > width) {
-      lines += '\n';
-      used = 0;
-    }
-    if (used != 0) {
-      lines += ' ';
-      ++used;
-    }
-    lines += word;
-    used += width_of(word);
-    at = end + 1;
-  }
-  return lines + "\n";
-}
-
 class TextReport {
  public:
-  TextReport(const Profile& profile, const SessionRecord* session, const ReportOptions& options,
-             const Rows& rows)
-      : profile_(profile), session_(session), options_(options), rows_(rows) {}
+  TextReport(const View& view, const std::vector<std::uint64_t>& totals)
+      : view_(view), session_(view.session), options_(view.options), totals_(totals) {}
 
-  std::string draw(std::size_t top) {
+  std::string draw(const Rows& rows) {
     std::string out = header() + "\n";
-    if (rows_.rows.empty()) {
-      out += "No samples.\n";
+    if (rows.count == 0) {
+      out += none();
     } else {
-      out += domain_table() + "\n" + function_table(top) + rest(top) + "\n" + precision();
+      out += domain_table() + "\n" + function_table(rows) + rest(rows) + "\n" + precision();
     }
+    return out + losses() + notes();
+  }
+  std::string draw(const CallTree& tree) {
+    std::string out = header() + "\n";
+    out += tree.nodes.empty() ? none() : tree_heading(tree) + tree_table(tree) + "\n" + precision();
     return out + losses() + notes();
   }
 
  private:
   std::string header() const;
   std::string domain_table() const;
-  std::string function_table(std::size_t top) const;
-  TextTable fill_function_table(std::size_t shown, bool compact) const;
-  std::string rest(std::size_t top) const;
+  void add_event_columns(std::vector<TextColumn>& columns, bool total, bool compact) const;
+  bool add_event_cells(std::vector<TextCell>& cells, const std::vector<std::uint64_t>& samples,
+                       const std::vector<std::uint64_t>& total, bool compact) const;
+  std::string function_table(const Rows& rows) const;
+  TextTable fill_function_table(const Rows& rows, bool compact) const;
+  std::string rest(const Rows& rows) const;
+  std::string tree_heading(const CallTree& tree) const;
+  std::string tree_table(const CallTree& tree) const;
+  TextTable fill_tree_table(const CallTree& tree, bool compact) const;
+  std::string none() const;
   std::string precision() const;
   std::string losses() const;
   std::string notes() const;
 
-  std::string paragraph(const std::string& text) const { return wrapped(text, options_.width); }
-  bool is_asked(std::string_view domain) const {
-    return options_.domains.empty() || std::find(options_.domains.begin(), options_.domains.end(),
-                                                 domain) != options_.domains.end();
+  std::string paragraph(const std::string& text) const {
+    return wrapped(text, options_.style.width);
   }
-  std::string event_name(std::size_t event) const { return printable(rows_.events[event]); }
+  // Whether a domain without samples has its place in the table.
+  bool is_asked(std::string_view domain) const {
+    const auto asks = [&](const FilterTerm& term) {
+      return term.column == Column::kDomain && !term.negated && !term.pattern;
+    };
+    return options_.filter.empty() ||
+           (std::ranges::all_of(options_.filter, asks) &&
+            std::ranges::find(options_.filter, domain, &FilterTerm::text) != options_.filter.end());
+  }
+  std::string event_name(std::size_t event) const { return printable(view_.events[event]); }
+  std::size_t events() const { return view_.events.size(); }
 
-  const Profile& profile_;
+  const View& view_;
   const SessionRecord* session_;
   const ReportOptions& options_;
-  const Rows& rows_;
+  const std::vector<std::uint64_t>& totals_;
 };
 
 std::string TextReport::header() const {
@@ -99,18 +91,26 @@ std::string TextReport::header() const {
     }
     line += fmt::format(" for {:.1f} s", session_->seconds);
     if (!session_->command.empty()) {
-      line += ": " + shortened(printable(session_->command), options_.width);
+      line += ": " + shortened(printable(session_->command), options_.style.width);
     }
-    out += styled(line, Style::kBold, options_.colour) + "\n";
+    out += styled(line, Style::kBold, options_.style.colour) + "\n";
     if (!session_->machine.empty()) {
       out += printable(session_->machine) + "\n";
     }
   }
-  for (std::size_t event = 0; event < rows_.events.size(); ++event) {
-    const std::uint64_t count = profile_.events()[event].count;
+  for (std::size_t event = 0; event < events(); ++event) {
+    const std::uint64_t count = view_.profile.events()[event].count;
     out += paragraph(
-        fmt::format("{} samples of {}{}", with_separators(rows_.totals[event]), event_name(event),
+        fmt::format("{} samples of {}{}", with_separators(totals_[event]), event_name(event),
                     count > 1 ? fmt::format(", one each {}", with_separators(count)) : ""));
+  }
+  if (!options_.filter.empty()) {
+    std::string terms;
+    for (const FilterTerm& term : options_.filter) {
+      terms += fmt::format("{}{}{}{}{}", terms.empty() ? "" : ", ", to_string(term.column),
+                           term.negated ? "!" : "", term.pattern ? "~" : "=", term.text);
+    }
+    out += paragraph("Only " + printable(terms));
   }
   return out;
 }
@@ -118,35 +118,47 @@ std::string TextReport::header() const {
 std::string TextReport::domain_table() const {
   // Of each domain and event: all samples, then those of each mode.
   using Sums = std::map<std::string, std::vector<std::map<std::string, std::uint64_t>>>;
-  const Rows by_mode = make_rows(profile_, {Column::kDomain, Column::kMode}, options_.domains);
-  const std::size_t events = by_mode.events.size();
+  const Rows by_mode = make_rows(view_.profile, view_.cells, view_.filter,
+                                 {.columns = {Column::kDomain, Column::kMode}});
   Sums sums;
-  std::vector<std::string> order;
-  const auto add_domain = [&](const std::string& name) {
-    if (is_asked(name) && sums.try_emplace(name, events).second) {
-      order.push_back(name);
+  for (const Row& row : by_mode.rows) {
+    auto& of_domain = sums.try_emplace(row.cells[0], events()).first->second;
+    for (std::size_t event = 0; event < events(); ++event) {
+      of_domain[event][row.cells[1]] += row.samples[event];
     }
-  };
+  }
+  // The session's order, or that of the samples.
+  std::vector<std::string> order;
   std::map<std::string, std::string> roles;
   if (session_ != nullptr) {
     for (const DomainTotals& domain : session_->domains) {
-      add_domain(domain.name);
       roles[domain.name] = domain.role;
+      if (sums.contains(domain.name) || is_asked(domain.name)) {
+        sums.try_emplace(domain.name, events());
+        order.push_back(domain.name);
+      }
     }
   }
-  for (const Row& row : make_rows(profile_, {Column::kDomain}, options_.domains).rows) {
-    add_domain(row.cells[0]);
-  }
-  for (const Row& row : by_mode.rows) {
-    for (std::size_t event = 0; event < events; ++event) {
-      sums[row.cells[0]][event][row.cells[1]] += row.samples[event];
+  const auto samples_of = [&](const std::string& name) {
+    std::uint64_t samples = 0;
+    for (const auto& [mode, number] : sums.at(name).front()) {
+      samples += number;
+    }
+    return samples;
+  };
+  std::vector<std::string> others;
+  for (const auto& [name, of_domain] : sums) {
+    if (!roles.contains(name)) {
+      others.push_back(name);
     }
   }
+  std::ranges::stable_sort(others, std::greater(), samples_of);
+  order.insert(order.end(), others.begin(), others.end());
   std::vector<TextColumn> columns = {{.heading = "Domain", .least = 10}};
   if (!roles.empty()) {
     columns.push_back({.heading = "Role"});
   }
-  if (events > 1) {
+  if (events() > 1) {
     columns.push_back({.heading = "Event", .least = 10});
   }
   for (const char* heading : {"Samples", "Share", "Hypervisor", "Kernel", "User"}) {
@@ -154,7 +166,7 @@ std::string TextReport::domain_table() const {
   }
   TextTable table(std::move(columns));
   for (const std::string& name : order) {
-    for (std::size_t event = 0; event < events; ++event) {
+    for (std::size_t event = 0; event < events(); ++event) {
       auto& modes = sums[name][event];
       std::uint64_t all = 0;
       for (const auto& [mode, samples] : modes) {
@@ -164,138 +176,206 @@ std::string TextReport::domain_table() const {
       if (!roles.empty()) {
         row.push_back({event == 0 ? printable(roles[name]) : ""});
       }
-      if (events > 1) {
+      if (events() > 1) {
         row.push_back({event_name(event)});
       }
       row.push_back({with_separators(all)});
-      row.push_back({percent(all, by_mode.totals[event]), Style::kBold});
+      row.push_back({percent(all, totals_[event]), Style::kBold});
       for (const Mode mode : {Mode::kHypervisor, Mode::kKernel, Mode::kUser}) {
         const std::string text(to_string(mode));
-        row.push_back({percent(modes[text], all), style_of(text)});
+        row.push_back({percent(modes[text], all), style_of_mode(text)});
       }
       table.add_row(std::move(row));
     }
   }
-  return table.draw(options_.width, options_.colour);
+  return table.draw(options_.style.width, options_.style.colour);
 }
 
-// A file's name without its folders, unless another file in sight has the same.
-std::map<std::string, std::string> short_image_names(const Rows& rows, std::size_t column,
-                                                     std::size_t shown) {
-  std::map<std::string, std::set<std::string>> paths;
-  const auto name_of = [](const std::string& path) {
-    return path.starts_with('/') ? path.substr(path.rfind('/') + 1) : path;
-  };
-  for (std::size_t i = 0; i < shown; ++i) {
-    const std::string& path = rows.rows[i].cells[column];
-    paths[name_of(path)].insert(path);
-  }
-  std::map<std::string, std::string> names;
-  for (const auto& [name, all] : paths) {
-    for (const std::string& path : all) {
-      names[path] = printable(all.size() == 1 ? name : path);
-    }
-  }
-  return names;
-}
-
-TextTable TextReport::fill_function_table(std::size_t shown, bool compact) const {
-  std::vector<TextColumn> columns;
-  for (std::size_t event = 0; event < rows_.events.size(); ++event) {
+void TextReport::add_event_columns(std::vector<TextColumn>& columns, bool total,
+                                   bool compact) const {
+  for (std::size_t event = 0; event < events(); ++event) {
     const std::string name = shortened(event_name(event), compact ? 8 : 16);
-    columns.push_back({.heading = "%", .group = name, .right = true});
+    if (total) {
+      columns.push_back({.heading = "Total", .group = name, .right = true});
+      columns.push_back({.heading = "Self", .group = name, .right = true});
+    } else {
+      columns.push_back({.heading = "%", .group = name, .right = true});
+    }
     if (!compact) {
       columns.push_back({.heading = "Samples", .group = name, .right = true});
     }
   }
-  std::map<std::string, std::string> images;
-  for (std::size_t i = 0; i < options_.columns.size(); ++i) {
-    switch (options_.columns[i]) {
-      case Column::kDomain:
-        columns.push_back({.heading = "Domain", .least = 6});
-        break;
-      case Column::kProcess:
-        columns.push_back({.heading = "Process", .least = 8});
-        break;
-      case Column::kImage:
-        columns.push_back({.heading = "Image", .least = 8});
-        images = short_image_names(rows_, i, shown);
-        break;
-      case Column::kSymbol:
-        columns.push_back({.heading = "Function", .least = compact ? 12u : 24u, .most = 72});
-        break;
-      case Column::kMode:
-        columns.push_back({.heading = "Mode"});
-        break;
-      case Column::kVcpu:
-        columns.push_back({.heading = "vCPU", .right = true});
-        break;
+}
+
+// Says whether they are many.
+bool TextReport::add_event_cells(std::vector<TextCell>& cells,
+                                 const std::vector<std::uint64_t>& samples,
+                                 const std::vector<std::uint64_t>& total, bool compact) const {
+  constexpr double kHot = 5;  // percent, from which on a row stands out
+  bool hot = false;
+  for (std::size_t event = 0; event < events(); ++event) {
+    const std::uint64_t first = total.empty() ? samples[event] : total[event];
+    const double part = share(first, totals_[event]);
+    const Style style = part >= kHot ? Style::kBold : Style::kPlain;
+    hot |= part >= kHot;
+    // An event that did not happen here leaves its place empty.
+    cells.push_back({first == 0 ? "" : fmt::format("{:.1f}", part), style});
+    if (!total.empty()) {
+      const double self = share(samples[event], totals_[event]);
+      cells.push_back({samples[event] == 0 ? "" : fmt::format("{:.1f}", self),
+                       self >= kHot ? Style::kBold : Style::kPlain});
+    }
+    if (!compact) {
+      cells.push_back({first == 0 ? "" : with_separators(first), style});
     }
   }
+  return hot;
+}
+
+TextTable TextReport::fill_function_table(const Rows& rows, bool compact) const {
+  std::vector<TextColumn> columns;
+  add_event_columns(columns, options_.children, compact);
+  const SampleColumns places(options_.columns, compact);
+  places.add_to(columns);
   TextTable table(std::move(columns));
-  constexpr double kHot = 5;  // percent, from which on a row stands out
-  for (std::size_t i = 0; i < shown; ++i) {
-    const Row& row = rows_.rows[i];
+  std::set<std::string> images;
+  for (const Row& row : rows.rows) {
+    places.collect_images(row.cells, images);
+  }
+  const auto names = short_image_names(images);
+  for (const Row& row : rows.rows) {
     std::vector<TextCell> cells;
-    bool hot = false;
-    for (std::size_t event = 0; event < rows_.events.size(); ++event) {
-      const double part = share(row.samples[event], rows_.totals[event]);
-      const Style style = part >= kHot ? Style::kBold : Style::kPlain;
-      hot |= part >= kHot;
-      // An event that did not happen here leaves its place empty.
-      const bool none = row.samples[event] == 0;
-      cells.push_back({none ? "" : fmt::format("{:.1f}", part), style});
-      if (!compact) {
-        cells.push_back({none ? "" : with_separators(row.samples[event]), style});
-      }
-    }
-    for (std::size_t column = 0; column < options_.columns.size(); ++column) {
-      const std::string& text = row.cells[column];
-      const std::string shown_text = text.empty() ? "-" : printable(text);
-      switch (options_.columns[column]) {
-        case Column::kImage:
-          cells.push_back({images[text], Style::kDim});
-          break;
-        case Column::kSymbol:
-          cells.push_back({shown_text, hot ? Style::kBold : Style::kPlain});
-          break;
-        case Column::kMode:
-          cells.push_back({shown_text, style_of(text)});
-          break;
-        default:
-          cells.push_back({shown_text});
-      }
-    }
+    const bool hot = add_event_cells(cells, row.samples, row.total, compact);
+    places.add_cells(row.cells, hot, names, cells);
     table.add_row(std::move(cells));
   }
   return table;
 }
 
-std::string TextReport::function_table(std::size_t top) const {
-  const std::size_t shown = std::min(top, rows_.rows.size());
-  const TextTable full = fill_function_table(shown, false);
+std::string TextReport::function_table(const Rows& rows) const {
+  const TextTable full = fill_function_table(rows, false);
   // Many events in a narrow terminal: the share says more than the number.
-  return full.least_width() <= options_.width
-             ? full.draw(options_.width, options_.colour)
-             : fill_function_table(shown, true).draw(options_.width, options_.colour);
+  return full.least_width() <= options_.style.width
+             ? full.draw(options_.style.width, options_.style.colour)
+             : fill_function_table(rows, true).draw(options_.style.width, options_.style.colour);
 }
 
-std::string TextReport::rest(std::size_t top) const {
-  if (rows_.rows.size() <= top) {
+std::string TextReport::rest(const Rows& rows) const {
+  const std::size_t others = rows.count - rows.rows.size();
+  if (others == 0) {
     return {};
   }
-  const std::size_t others = rows_.rows.size() - top;
-  std::string text = others == 1 ? "One more row holds"
-                                 : fmt::format("{} more rows hold", with_separators(others));
-  for (std::size_t event = 0; event < rows_.events.size(); ++event) {
-    std::uint64_t samples = rows_.totals[event];
-    for (std::size_t i = 0; i < top; ++i) {
-      samples -= rows_.rows[i].samples[event];
+  std::string text;
+  if (options_.children) {
+    // Rows with children overlap: what they hold together is no share of anything.
+    text = others == 1 ? "There is one more row" : with_separators(others) + " more rows";
+  } else {
+    text = others == 1 ? "One more row holds" : with_separators(others) + " more rows hold";
+    for (std::size_t event = 0; event < events(); ++event) {
+      std::uint64_t samples = totals_[event];
+      for (const Row& row : rows.rows) {
+        samples -= row.samples[event];
+      }
+      text += fmt::format("{} {:.1f} % of {}", event == 0 ? "" : ",",
+                          share(samples, totals_[event]), event_name(event));
     }
-    text += fmt::format("{} {:.1f} % of {}", event == 0 ? "" : ",",
-                        share(samples, rows_.totals[event]), event_name(event));
   }
-  return styled(paragraph(text + "; --top shows more."), Style::kDim, options_.colour);
+  return styled(paragraph(text + "; --top shows more."), Style::kDim, options_.style.colour);
+}
+
+std::string TextReport::tree_heading(const CallTree& tree) const {
+  std::string text = printable(options_.function->symbol);
+  text += options_.function->direction == Direction::kCallers ? " and its callers:"
+                                                              : " and what it called:";
+  for (std::size_t event = 0; event < events(); ++event) {
+    std::uint64_t samples = 0;
+    for (const CallTree::Node& node : tree.nodes) {
+      samples += node.depth == 0 ? node.total[event] : 0;
+    }
+    text +=
+        fmt::format("{} {} samples, {:.1f} % of {}", event == 0 ? "" : ",",
+                    with_separators(samples), share(samples, totals_[event]), event_name(event));
+  }
+  return styled(paragraph(text), Style::kBold, options_.style.colour) + "\n";
+}
+
+// Branches before each node's name. A node that is the only one drawn below its parent stands
+// under it without a branch: most of a stack is such, and it would run off the right edge.
+std::vector<std::string> branches(const CallTree& tree) {
+  struct Level {
+    std::string inner;  // stands before all that is below
+    bool only = false;
+    std::size_t left = 0;  // children not yet drawn
+  };
+  const auto& nodes = tree.nodes;
+  std::vector<std::size_t> children(nodes.size() + 1);  // the last: roots
+  std::vector<std::size_t> path;
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    path.resize(nodes[i].depth);
+    ++children[path.empty() ? nodes.size() : path.back()];
+    path.push_back(i);
+  }
+  std::vector<std::string> result;
+  std::vector<Level> levels;
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    levels.resize(nodes[i].depth);
+    Level level{.inner = {}, .only = children[i] == 1, .left = children[i]};
+    if (!levels.empty()) {
+      Level& above = levels.back();
+      --above.left;
+      const bool last = above.left == 0;
+      result.push_back(above.inner + (above.only ? "" : last ? "\u2514 " : "\u251c "));
+      level.inner = above.inner + (above.only ? "" : last ? "  " : "\u2502 ");
+    } else {
+      result.emplace_back();
+    }
+    levels.push_back(level);
+  }
+  return result;
+}
+
+TextTable TextReport::fill_tree_table(const CallTree& tree, bool compact) const {
+  // Where a chain of callers ends says little.
+  const bool callees = options_.function->direction == Direction::kCallees;
+  std::vector<TextColumn> columns;
+  add_event_columns(columns, callees, compact);
+  columns.push_back({.heading = "Function", .least = 30});
+  columns.push_back({.heading = "Image", .least = 8});
+  TextTable table(std::move(columns));
+  std::set<std::string> shown;
+  for (const CallTree::Node& node : tree.nodes) {
+    shown.insert(node.image);
+  }
+  auto images = short_image_names(shown);
+  const auto before = branches(tree);
+  for (std::size_t i = 0; i < tree.nodes.size(); ++i) {
+    const CallTree::Node& node = tree.nodes[i];
+    std::vector<TextCell> cells;
+    const bool hot = callees ? add_event_cells(cells, node.samples, node.total, compact)
+                             : add_event_cells(cells, node.total, {}, compact);
+    cells.push_back({before[i] + (node.symbol.empty() ? "-" : printable(node.symbol)),
+                     hot ? Style::kBold : Style::kPlain});
+    cells.push_back({images[node.image], style_of_mode(to_string(node.mode))});
+    table.add_row(std::move(cells));
+  }
+  return table;
+}
+
+std::string TextReport::tree_table(const CallTree& tree) const {
+  const TextTable full = fill_tree_table(tree, false);
+  std::string text =
+      full.least_width() <= options_.style.width
+          ? full.draw(options_.style.width, options_.style.colour)
+          : fill_tree_table(tree, true).draw(options_.style.width, options_.style.colour);
+  if (std::ranges::any_of(tree.nodes, [](const auto& node) { return node.hidden != 0; })) {
+    text += styled(paragraph("Lighter branches are left out; --top shows more."), Style::kDim,
+                   options_.style.colour);
+  }
+  return text;
+}
+
+std::string TextReport::none() const {
+  return options_.filter.empty() ? "No samples.\n" : "No samples pass the filter.\n";
 }
 
 std::string TextReport::precision() const {
@@ -306,12 +386,12 @@ std::string TextReport::precision() const {
   };
   std::string good;
   std::string few;
-  for (std::size_t event = 0; event < rows_.events.size(); ++event) {
-    const std::uint64_t samples = rows_.totals[event];
+  for (std::size_t event = 0; event < events(); ++event) {
+    const std::uint64_t samples = totals_[event];
     if (samples >= kFew) {
       good += good.empty() ? "Percentages are estimates: 10 % means 10 " : ", ";
       good += fmt::format("\u00b1{:.1f}", error(samples));
-      good += rows_.events.size() > 1 ? " of " + event_name(event) : "";
+      good += events() > 1 ? " of " + event_name(event) : "";
     } else if (samples != 0) {
       few += few.empty() ? "Too few samples for percentages to mean much: " : ", ";
       few += fmt::format("{} of {}", samples, event_name(event));
@@ -376,7 +456,7 @@ std::string TextReport::losses() const {
   }
   return styled(paragraph(text),
                 lost_text.empty() && not_whole.empty() ? Style::kPlain : Style::kBold,
-                options_.colour);
+                options_.style.colour);
 }
 
 std::string TextReport::notes() const {
@@ -391,9 +471,12 @@ std::string TextReport::notes() const {
 
 }  // namespace
 
-std::string to_text(const Profile& profile, const SessionRecord* session,
-                    const ReportOptions& options, const Rows& rows, std::size_t top) {
-  return TextReport(profile, session, options, rows).draw(top);
+std::string to_text(const View& view, const Rows& rows) {
+  return TextReport(view, rows.totals).draw(rows);
+}
+
+std::string to_text(const View& view, const CallTree& tree) {
+  return TextReport(view, tree.totals).draw(tree);
 }
 
 }  // namespace xenoprof

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "report/text_cells.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
 namespace xenoprof {
 namespace {
 
@@ -42,6 +48,40 @@ std::string shortened(std::string_view whole, std::size_t width) {
   const std::size_t tail = width - 1 - head;
   return text.substr(0, byte_of(text, head)) + std::string(kEllipsis) +
          text.substr(byte_of(text, have - tail));
+}
+
+std::string scaled(double value) {
+  constexpr std::array kPrefixes = {"", " k", " M", " G", " T", " P", " E"};
+  std::size_t prefix = 0;
+  // What would be rounded to 1000 is 1 of the next.
+  for (; std::abs(value) >= 999.5 && prefix + 1 < kPrefixes.size(); ++prefix) {
+    value /= 1000;
+  }
+  const double size = std::abs(value);
+  const int decimals = size >= 99.95 || size == 0 ? 0 : size >= 9.995 ? 1 : size >= 0.9995 ? 2 : -1;
+  return (decimals < 0 ? fmt::format("{:.3g}", value) : fmt::format("{:.{}f}", value, decimals)) +
+         kPrefixes[prefix];
+}
+
+std::string wrapped(const std::string& text, std::size_t width) {
+  std::string lines;
+  std::size_t used = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find(' ', at), text.size());
+    const std::string word = text.substr(at, end - at);
+    if (used != 0 && used + 1 + width_of(word) > width) {
+      lines += '\n';
+      used = 0;
+    }
+    if (used != 0) {
+      lines += ' ';
+      ++used;
+    }
+    lines += word;
+    used += width_of(word);
+    at = end + 1;
+  }
+  return lines + "\n";
 }
 
 std::string left(std::string_view text, std::size_t width) {

@@ -14,6 +14,12 @@ namespace xenoprof {
 // of its end than of its beginning: that is where a C++ name says what it is.
 std::string shortened(std::string_view text, std::size_t width);
 
+// Three digits and a prefix of the SI: "1.23 M", "-12.3 k", "456", "0.00123".
+std::string scaled(double value);
+
+// A paragraph in lines of at most `width` characters.
+std::string wrapped(const std::string& text, std::size_t width);
+
 std::string left(std::string_view text, std::size_t width);
 std::string right(std::string_view text, std::size_t width);
 

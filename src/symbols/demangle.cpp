@@ -15,7 +15,7 @@ struct TooLong {};
 void append(const char* piece, std::size_t length, void* name) {
   auto& text = *static_cast<std::string*>(name);
   if (length > kMaxLength - text.size()) {
-    throw TooLong();  // libiberty holds nothing but stack in this mode
+    throw TooLong();  // of what libiberty holds, at most a name's letters are lost
   }
   text.append(piece, length);
 }
@@ -23,7 +23,7 @@ void append(const char* piece, std::size_t length, void* name) {
 }  // namespace
 
 std::string demangle(std::string_view name) {
-  if (!name.starts_with("_Z") || name.size() > kMaxLength) {
+  if (!(name.starts_with("_Z") || name.starts_with("_R")) || name.size() > kMaxLength) {
     return std::string(name.substr(0, kMaxLength));
   }
   // A stub in the procedure linkage table.
@@ -32,8 +32,12 @@ std::string demangle(std::string_view name) {
   const std::string mangled(name.substr(0, name.size() - (stub ? kStub.size() : 0)));
   std::string text;
   try {
-    if (cplus_demangle_v3_callback(mangled.c_str(), DMGL_NO_OPTS, append, &text) == 0) {
-      return std::string(name);
+    // Rust's older scheme is C++'s with a checksum, which only Rust's reader knows to drop.
+    if (rust_demangle_callback(mangled.c_str(), DMGL_NO_OPTS, append, &text) == 0) {
+      text.clear();
+      if (cplus_demangle_v3_callback(mangled.c_str(), DMGL_NO_OPTS, append, &text) == 0) {
+        return std::string(name);
+      }
     }
   } catch (const TooLong&) {
     return std::string(name);

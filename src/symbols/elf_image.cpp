@@ -2,57 +2,19 @@
 #include "symbols/elf_image.h"
 
 #include <elf.h>
-#include <fcntl.h>
 #include <gelf.h>
 #include <libelf.h>
 #include <sys/auxv.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
-#include <memory>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
 namespace xenoprof {
 namespace {
-
-constexpr char kDebugFolder[] = "/usr/lib/debug/.build-id";
-// More than the largest browsers' debug files have. A sparse file could claim any size.
-constexpr std::uint64_t kMaxTable = std::uint64_t{1} << 30;
-constexpr std::uint64_t kMaxNotes = std::uint64_t{1} << 20;
-constexpr std::size_t kMaxBuildId = 64;  // bytes
-
-struct EndElf {
-  void operator()(Elf* elf) const { elf_end(elf); }
-};
-using ElfHandle = std::unique_ptr<Elf, EndElf>;
-
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int number) : number_(number) {}
-  ~FileDescriptor() {
-    if (number_ >= 0) {
-      ::close(number_);
-    }
-  }
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  int get() const { return number_; }
-
- private:
-  int number_;
-};
-
-// One PT_LOAD program header: where a part of the file is in memory.
-struct Segment {
-  std::uint64_t start;
-  std::uint64_t size;
-  std::uint64_t offset;
-};
 
 struct Section {
   bool code = false;
@@ -60,21 +22,6 @@ struct Section {
   std::uint64_t size = 0;
   std::uint64_t offset = 0;
 };
-
-std::vector<Segment> segments_of(Elf* elf) {
-  std::vector<Segment> segments;
-  std::size_t count = 0;
-  if (elf_getphdrnum(elf, &count) != 0) {
-    return segments;
-  }
-  GElf_Phdr header;
-  for (std::size_t i = 0; i < count; ++i) {
-    if (gelf_getphdr(elf, static_cast<int>(i), &header) != nullptr && header.p_type == PT_LOAD) {
-      segments.push_back({header.p_vaddr, header.p_memsz, header.p_offset});
-    }
-  }
-  return segments;
-}
 
 std::vector<Section> sections_of(Elf* elf) {
   std::vector<Section> sections(1);  // number 0 is no section
@@ -94,18 +41,12 @@ std::vector<Section> sections_of(Elf* elf) {
 std::uint64_t offset_of(std::uint64_t address, const Section& section,
                         std::span<const Segment> segments) {
   for (const Segment& segment : segments) {
-    if (address >= segment.start && address - segment.start < segment.size) {
+    if (address >= segment.start && address - segment.start < segment.memory_size) {
       return address - segment.start + segment.offset;
     }
   }
   return address - section.address + section.offset;
 }
-
-// The file whose layout counts, and the section of another (or the same) that names it.
-struct Layout {
-  std::vector<Segment> segments;
-  std::vector<Section> sections;
-};
 
 SymbolTable::Binding binding_of(const GElf_Sym& symbol) {
   switch (GELF_ST_BIND(symbol.st_info)) {
@@ -133,13 +74,8 @@ bool names_code(const GElf_Sym& symbol) {
   }
 }
 
-// Null when the section's data is not in the file, or of an absurd size.
-Elf_Data* data_of(Elf_Scn* section, const GElf_Shdr& header) {
-  return header.sh_type == SHT_NOBITS || header.sh_size > kMaxTable ? nullptr
-                                                                    : elf_getdata(section, nullptr);
-}
-
-void add_symbols(Elf* elf, Elf_Scn* section, const GElf_Shdr& header, const Layout& layout,
+void add_symbols(Elf* elf, Elf_Scn* section, const GElf_Shdr& header,
+                 const std::vector<Section>& sections, std::span<const Segment> segments,
                  SymbolTable& table) {
   Elf_Data* data = data_of(section, header);
   if (data == nullptr || header.sh_entsize == 0) {
@@ -150,16 +86,16 @@ void add_symbols(Elf* elf, Elf_Scn* section, const GElf_Shdr& header, const Layo
   GElf_Sym symbol;
   for (int i = 0; i < count; ++i) {
     if (gelf_getsym(data, i, &symbol) == nullptr || !names_code(symbol) ||
-        symbol.st_shndx == SHN_UNDEF || symbol.st_shndx >= layout.sections.size()) {
+        symbol.st_shndx == SHN_UNDEF || symbol.st_shndx >= sections.size()) {
       continue;
     }
-    const Section& in = layout.sections[symbol.st_shndx];
+    const Section& in = sections[symbol.st_shndx];
     const char* name = elf_strptr(elf, header.sh_link, symbol.st_name);
     if (!in.code || name == nullptr || symbol.st_value < in.address ||
         symbol.st_value - in.address >= in.size) {
       continue;
     }
-    const std::uint64_t start = offset_of(symbol.st_value, in, layout.segments);
+    const std::uint64_t start = offset_of(symbol.st_value, in, segments);
     const std::uint64_t room = in.size - (symbol.st_value - in.address);
     if (start > ~room) {
       continue;
@@ -230,148 +166,50 @@ void add_plt(Elf* elf, SymbolTable& table) {
       continue;
     }
     const char* name = elf_strptr(elf, symbols_header.sh_link, symbol.st_name);
-    if (name != nullptr && *name != '\0') {
+    if (name != nullptr) {  // empty where a function chooses what to jump to
       table.add(plt.stubs.sh_offset + stub * kStub, kStub, SymbolTable::Binding::kGlobal,
                 std::string(name) + "@plt");
     }
   }
 }
 
-std::string build_id_of(Elf* elf) {
-  std::size_t count = 0;
-  if (elf_getphdrnum(elf, &count) != 0) {
-    return {};
-  }
-  GElf_Phdr header;
-  for (std::size_t i = 0; i < count; ++i) {
-    if (gelf_getphdr(elf, static_cast<int>(i), &header) == nullptr || header.p_type != PT_NOTE ||
-        header.p_filesz > kMaxNotes || header.p_offset > kMaxTable * 1024) {
-      continue;
-    }
-    const Elf_Data* data = elf_getdata_rawchunk(elf, static_cast<std::int64_t>(header.p_offset),
-                                                header.p_filesz, ELF_T_BYTE);
-    if (data == nullptr) {
-      continue;
-    }
-    const std::string id = build_id_of_notes({static_cast<const char*>(data->d_buf), data->d_size},
-                                             header.p_align == 8 ? 8 : 4);
-    if (!id.empty()) {
-      return id;
-    }
-  }
-  return {};
-}
-
-// All but the stubs; `layout` is that of the file that was run.
-bool add_symbol_tables(Elf* elf, const Layout& layout, SymbolTable& table) {
+// All but the stubs; `segments` are those of the file that was run.
+bool add_symbol_tables(Elf* elf, std::span<const Segment> segments, SymbolTable& table) {
+  const std::vector<Section> sections = sections_of(elf);
   GElf_Shdr header;
   for (const std::uint32_t type : {SHT_SYMTAB, SHT_DYNSYM}) {
     for (Elf_Scn* section = nullptr; (section = elf_nextscn(elf, section)) != nullptr;) {
       if (gelf_getshdr(section, &header) != nullptr && header.sh_type == type) {
-        add_symbols(elf, section, header, layout, table);
+        add_symbols(elf, section, header, sections, segments, table);
       }
     }
   }
   return table.size() != 0;
 }
 
-bool is_elf(Elf* elf) {
-  GElf_Ehdr header;
-  return elf != nullptr && elf_kind(elf) == ELF_K_ELF && gelf_getehdr(elf, &header) != nullptr;
-}
-
-Result<int> open_regular_file(const std::filesystem::path& path) {
-  // A process can run code it mapped from a device, whose open() may do something.
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) {
-    return fail("{}", std::strerror(errno));
+void read_symbols(ElfImage& image) {
+  const std::span<const Segment> segments = image.file.segments();
+  if (!image.debug || !add_symbol_tables(image.debug->elf(), segments, image.symbols)) {
+    add_symbol_tables(image.file.elf(), segments, image.symbols);
+    if (const auto more = read_mini_debug_info(image.file)) {
+      add_symbol_tables(more->elf(), segments, image.symbols);
+    }
   }
-  if (!S_ISREG(status.st_mode)) {
-    return fail("it is not a regular file");
-  }
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-  if (file < 0) {
-    return fail("{}", std::strerror(errno));
-  }
-  return file;
-}
-
-// Not ELF_C_READ_MMAP: whoever cuts the file short meanwhile would kill us.
-ElfHandle open_elf(const FileDescriptor& file) {
-  elf_version(EV_CURRENT);
-  ElfHandle elf(elf_begin(file.get(), ELF_C_READ, nullptr));
-  return is_elf(elf.get()) ? std::move(elf) : nullptr;
-}
-
-// False when there is no debug file for this build-id.
-bool add_debug_file(const std::string& build_id, const Layout& layout, SymbolTable& table) {
-  if (build_id.size() < 4) {
-    return false;
-  }
-  const auto path =
-      std::filesystem::path(kDebugFolder) / build_id.substr(0, 2) / (build_id.substr(2) + ".debug");
-  const auto opened = open_regular_file(path);
-  if (!opened) {
-    return false;
-  }
-  const FileDescriptor file(*opened);
-  const ElfHandle elf = open_elf(file);
-  return elf && build_id_of(elf.get()) == build_id && add_symbol_tables(elf.get(), layout, table);
-}
-
-ElfImage read_image(Elf* elf) {
-  ElfImage image;
-  image.build_id = build_id_of(elf);
-  const Layout layout{segments_of(elf), sections_of(elf)};
-  if (!add_debug_file(image.build_id, layout, image.symbols)) {
-    add_symbol_tables(elf, layout, image.symbols);
-  }
-  add_plt(elf, image.symbols);
+  add_plt(image.file.elf(), image.symbols);
   image.symbols.finish();
-  return image;
 }
 
 }  // namespace
 
-std::string build_id_of_notes(std::string_view notes, std::size_t alignment) {
-  const auto take = [&](std::size_t size) {
-    const std::string_view taken = notes.substr(0, size);
-    const std::size_t padded = (size + alignment - 1) / alignment * alignment;
-    notes.remove_prefix(std::min(padded, notes.size()));
-    return taken;
-  };
-  while (notes.size() >= sizeof(Elf64_Nhdr)) {
-    Elf64_Nhdr header;  // a 32-bit file's is the same
-    std::memcpy(&header, notes.data(), sizeof header);
-    notes.remove_prefix(sizeof header);
-    if (header.n_namesz > notes.size() || header.n_descsz > notes.size()) {
-      break;
-    }
-    const std::string_view name = take(header.n_namesz);
-    const std::string_view content = take(header.n_descsz);
-    if (header.n_type == NT_GNU_BUILD_ID && name == std::string_view("GNU\0", 4) &&
-        content.size() == header.n_descsz && content.size() <= kMaxBuildId) {
-      std::string id;
-      for (const char byte : content) {
-        id += fmt::format("{:02x}", static_cast<unsigned char>(byte));
-      }
-      return id;
-    }
+Result<ElfImage> read_elf(const std::filesystem::path& path, DebugSearch& search) {
+  auto file = ElfFile::open(path);
+  if (!file) {
+    return std::unexpected(file.error());
   }
-  return {};
-}
-
-Result<ElfImage> read_elf(const std::filesystem::path& path) {
-  const auto opened = open_regular_file(path);
-  if (!opened) {
-    return fail("{} cannot be read: {}.", path.string(), opened.error().message);
-  }
-  const FileDescriptor file(*opened);
-  const ElfHandle elf = open_elf(file);
-  if (!elf) {
-    return fail("{} is not an ELF file, or damaged.", path.string());
-  }
-  return read_image(elf.get());
+  ElfImage image{*std::move(file), std::nullopt, {}};
+  image.debug = find_debug_file(image.file, path, search);
+  read_symbols(image);
+  return image;
 }
 
 Result<ElfImage> read_vdso() {
@@ -383,12 +221,13 @@ Result<ElfImage> read_vdso() {
   std::memcpy(&header, base, sizeof header);
   // The kernel made it: its section headers come last.
   const std::size_t size = header.e_shoff + std::size_t{header.e_shnum} * header.e_shentsize;
-  elf_version(EV_CURRENT);
-  const ElfHandle elf(elf_memory(base, size));
-  if (!is_elf(elf.get())) {
-    return fail("The vDSO of this kernel is not an ELF image.");
+  auto file = ElfFile::in_memory(base, size);
+  if (!file) {
+    return fail("The vDSO of this kernel cannot be read: {}.", file.error().message);
   }
-  return read_image(elf.get());
+  ElfImage image{*std::move(file), std::nullopt, {}};
+  read_symbols(image);
+  return image;
 }
 
 }  // namespace xenoprof

@@ -1,29 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What a program or a library says about itself. The files are any user's: nothing in them is
-// believed, and opening one has no effect but reading.
+// What a program or a library says about its functions.
 #pragma once
 
 #include <filesystem>
-#include <string>
+#include <optional>
 
 #include "model/result.h"
+#include "symbols/debug_file.h"
+#include "symbols/elf_file.h"
 #include "symbols/symbol_table.h"
 
 namespace xenoprof {
 
 struct ElfImage {
-  std::string build_id;  // lower-case hex; empty if it has none
-  SymbolTable symbols;   // addresses are file offsets; names are the linker's (see demangle())
+  ElfFile file;
+  std::optional<ElfFile> debug;  // the separate file with its debug information
+  SymbolTable symbols;  // addresses are file offsets; names are the linker's (see demangle())
 };
 
-// The symbols are those of its separate debug file when there is one of the same build-id below
-// /usr/lib/debug.
-Result<ElfImage> read_elf(const std::filesystem::path& path);
+// The symbols are those of the separate debug file where there is one, else the file's own and
+// what .gnu_debugdata adds to them.
+Result<ElfImage> read_elf(const std::filesystem::path& path, DebugSearch& search);
 
 // The vDSO that the kernel maps into every 64-bit process.
 Result<ElfImage> read_vdso();
-
-// The build-id in ELF notes, as /sys/kernel/notes has them; empty if there is none.
-std::string build_id_of_notes(std::string_view notes, std::size_t alignment = 4);
 
 }  // namespace xenoprof

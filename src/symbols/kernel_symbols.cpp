@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "symbols/kernel_symbols.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <unordered_map>
 #include <vector>
+
+#include "model/profile.h"
+#include "symbols/elf_file.h"
 
 namespace xenoprof {
 namespace {
@@ -19,14 +25,14 @@ constexpr std::size_t kMaxLines = 4'000'000;
 
 // One line of /proc/kallsyms, System.map and /proc/xen/xensyms: "address type name", and in the
 // first, for a module's symbol, "\t[module]".
-struct Line {
+struct ListLine {
   std::uint64_t address = 0;
   char type = 0;
   std::string_view name;
   std::string_view module;
 };
 
-bool parse_line(std::string_view text, Line& line) {
+bool parse_line(std::string_view text, ListLine& line) {
   const auto [end, error] =
       std::from_chars(text.data(), text.data() + text.size(), line.address, 16);
   text.remove_prefix(static_cast<std::size_t>(end - text.data()));
@@ -43,14 +49,14 @@ bool parse_line(std::string_view text, Line& line) {
 }
 
 Result<void> read_lines(const std::filesystem::path& path,
-                        const std::function<void(const Line&)>& take) {
+                        const std::function<void(const ListLine&)>& take) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"),
                                                              &std::fclose);
   if (!file) {
     return fail("{} cannot be read: {}.", path.string(), std::strerror(errno));
   }
   std::array<char, 1024> buffer{};
-  Line line;
+  ListLine line;
   std::size_t lines = 0;
   while (std::fgets(buffer.data(), buffer.size(), file.get()) != nullptr) {
     if (++lines > kMaxLines) {
@@ -88,13 +94,37 @@ std::string_view without_file(std::string_view name) {
   return name.substr(name.find('#') + 1);  // npos + 1 is 0
 }
 
+std::string contents_of(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
 }  // namespace
+
+// "[xen_netback]" has its notes where sysfs shows the module.
+std::string running_build_id(std::string_view image) {
+  if (image == kXenImage) {
+    std::string id = contents_of("/sys/hypervisor/properties/buildid");
+    id.erase(std::find_if(id.begin(), id.end(), [](unsigned char c) { return !std::isxdigit(c); }),
+             id.end());
+    return id;
+  }
+  if (image == kKernelImage) {
+    return build_id_of_notes(contents_of("/sys/kernel/notes"));
+  }
+  const std::string module(image.substr(1, image.size() - 2));
+  if (module.find('/') != std::string::npos) {
+    return {};
+  }
+  return build_id_of_notes(
+      contents_of(std::filesystem::path("/sys/module") / module / "notes/.note.gnu.build-id"));
+}
 
 Result<SymbolTable> read_kallsyms(const std::filesystem::path& path) {
   SymbolTable table;
   std::unordered_map<std::string, std::uint32_t> modules;
   bool some_address = false;
-  const auto read = read_lines(path, [&](const Line& line) {
+  const auto read = read_lines(path, [&](const ListLine& line) {
     if (!is_code(line.type)) {
       return;
     }
@@ -124,7 +154,7 @@ Result<SymbolTable> read_xensyms(const std::filesystem::path& path) {
     std::string name;
   };
   std::vector<Found> found;
-  const auto read = read_lines(path, [&](const Line& line) {
+  const auto read = read_lines(path, [&](const ListLine& line) {
     if (is_code(line.type)) {
       found.push_back({line.address, line.type, std::string(line.name)});
     }

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
+#include <string_view>
 
 #include "model/result.h"
 #include "symbols/symbol_table.h"
@@ -15,5 +17,8 @@ Result<SymbolTable> read_kallsyms(const std::filesystem::path& path = "/proc/kal
 // Xen's own symbols, as dom0 sees them. Addresses are virtual. The "file.c#" before a local
 // symbol's name is dropped where the name alone is unique.
 Result<SymbolTable> read_xensyms(const std::filesystem::path& path = "/proc/xen/xensyms");
+
+// The build-id of "[kernel]", "[module_name]" or "[xen]" as it runs now; empty when unknown.
+std::string running_build_id(std::string_view image);
 
 }  // namespace xenoprof

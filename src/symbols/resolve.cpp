@@ -2,12 +2,14 @@
 #include "symbols/resolve.h"
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "symbols/demangle.h"
+#include "symbols/elf_image.h"
+#include "symbols/jit_symbols.h"
+#include "symbols/source_lines.h"
 
 namespace xenoprof {
 namespace {
@@ -20,33 +22,10 @@ bool is_bracketed(std::string_view name) {
   return name.starts_with('[') && name.ends_with(']');
 }
 
-std::string contents_of(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-// "[xen_netback]" has its notes where sysfs shows the module.
-std::string kernel_build_id(std::string_view image) {
-  if (image == kXenImage) {
-    std::string id = contents_of("/sys/hypervisor/properties/buildid");
-    id.erase(std::find_if(id.begin(), id.end(), [](unsigned char c) { return !std::isxdigit(c); }),
-             id.end());
-    return id;
-  }
-  if (image == kKernelImage) {
-    return build_id_of_notes(contents_of("/sys/kernel/notes"));
-  }
-  const std::string module(image.substr(1, image.size() - 2));
-  if (module.find('/') != std::string::npos) {
-    return {};
-  }
-  return build_id_of_notes(
-      contents_of(std::filesystem::path("/sys/module") / module / "notes/.note.gnu.build-id"));
-}
-
 class Resolver {
  public:
-  Resolver(Profile& profile, const SymbolSources& sources) : profile_(profile), sources_(sources) {
+  Resolver(Profile& profile, const SymbolSources& sources)
+      : profile_(profile), sources_(sources), time_(sources.lines_time), debug_(sources.debug) {
     nameless_.resize(profile.images().size());
     for (LocationId id = 0; id < profile.locations().size(); ++id) {
       const Location& location = profile.locations()[id];
@@ -63,20 +42,30 @@ class Resolver {
         resolve_vdso(image);
       } else if (is_bracketed(name)) {
         resolve_kernel(image, name);
+      } else if (jit_process(name)) {
+        resolve_jit(image, name);
       } else if (name.starts_with('/')) {
-        files_[name].push_back(image);
+        add_file(image, name);
       }
     }
     if (sources_.own_files) {
-      for (const auto& [path, images] : files_) {
-        resolve_file(path, images);
+      for (const auto& [id, file] : files_) {
+        resolve_file(file);
       }
     }
-    say_unreadable();
+    say("Functions have no names in files that cannot be read", unreadable_);
+    say("Source lines are missing, because reading them takes long, for", late_);
+    say("Source lines are missing, because the debug information is damaged, for", damaged_);
     return std::move(notes_);
   }
 
  private:
+  // Mapped under one or more names, which may have been links to it or in containers.
+  struct File {
+    std::set<std::string> paths;
+    std::vector<ImageId> images;
+  };
+
   void set_symbol(LocationId location, std::string_view name) {
     profile_.set_symbol(location, profile_.intern(name));
   }
@@ -89,15 +78,23 @@ class Resolver {
 
   void resolve_kernel(ImageId image, std::string_view name);
   void resolve_vdso(ImageId image);
-  void resolve_file(const std::string& path, const std::vector<ImageId>& images);
-  void use_elf(ImageId image, const std::string& name, const ElfImage& elf);
-  void say_unreadable();
+  void resolve_jit(ImageId image, const std::string& name);
+  void add_file(ImageId image, const std::string& path);
+  void resolve_file(const File& file);
+  void use_elf(ImageId image, const ElfImage& elf);
+  void set_lines(const std::vector<LocationId>& locations, const std::string& name,
+                 const ElfImage& elf);
+  void say(std::string_view what, const std::vector<std::string>& files);
 
   Profile& profile_;
   const SymbolSources& sources_;
   std::vector<std::vector<LocationId>> nameless_;  // of each image
-  std::map<std::string, std::vector<ImageId>> files_;
+  std::map<std::string, File> files_;  // by build-id, or by path where that is not known
+  std::chrono::milliseconds time_;     // that is left for lines
+  DebugSearch debug_;
   std::vector<std::string> unreadable_;
+  std::vector<std::string> late_;
+  std::vector<std::string> damaged_;
   std::vector<std::string> notes_;
   // Read when first needed; empty when they could not be.
   std::optional<SymbolTable> kernel_;
@@ -116,7 +113,14 @@ void Resolver::resolve_kernel(ImageId image, std::string_view name) {
     return;
   }
   if (sources_.own_files) {
-    set_build_id(image, kernel_build_id(name));
+    const std::string runs = running_build_id(name);
+    const std::string_view ran = profile_.text(profile_.images()[image].build_id);
+    if (!runs.empty() && !ran.empty() && runs != ran) {
+      notes_.push_back(fmt::format(
+          "Functions of {} have no names: what runs now is not what was recorded.", name));
+      return;
+    }
+    set_build_id(image, runs);
   }
   if (path.empty()) {
     return;
@@ -137,13 +141,10 @@ void Resolver::resolve_kernel(ImageId image, std::string_view name) {
   }
 }
 
-void Resolver::use_elf(ImageId image, const std::string& name, const ElfImage& elf) {
-  const std::string_view ran = profile_.text(profile_.images()[image].build_id);
-  if (!ran.empty() && !elf.build_id.empty() && ran != elf.build_id) {
-    unreadable_.push_back(fmt::format("{} (it is not the file that ran: replaced since)", name));
-    return;
-  }
-  set_build_id(image, elf.build_id);
+void Resolver::use_elf(ImageId image, const ElfImage& elf) {
+  const std::string name(profile_.text(profile_.images()[image].name));
+  set_build_id(image, elf.file.build_id());
+  std::vector<LocationId> named;
   std::map<std::uint64_t, StringId> names;  // by the symbol's start: each is demangled once
   for (const LocationId id : nameless_[image]) {
     if (const auto symbol = elf.symbols.find(profile_.locations()[id].address)) {
@@ -152,6 +153,44 @@ void Resolver::use_elf(ImageId image, const std::string& name, const ElfImage& e
         entry->second = profile_.intern(demangle(symbol->name));
       }
       profile_.set_symbol(id, entry->second);
+      named.push_back(id);
+    }
+  }
+  set_lines(named, name, elf);
+}
+
+void Resolver::set_lines(const std::vector<LocationId>& locations, const std::string& name,
+                         const ElfImage& elf) {
+  std::map<std::uint64_t, std::vector<LocationId>> places;
+  for (const LocationId id : locations) {
+    places[profile_.locations()[id].address].push_back(id);
+  }
+  std::vector<std::uint64_t> offsets;
+  for (const auto& [offset, ids] : places) {
+    offsets.push_back(offset);
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  const SourceLines found = read_source_lines(elf, offsets, time_);
+  time_ -= std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() -
+                                                                 begin);
+  if (found.late) {
+    late_.push_back(name);
+  } else if (found.failed) {
+    damaged_.push_back(name);
+  }
+  std::vector<Line> lines;
+  for (std::size_t i = 0; i < offsets.size(); ++i) {
+    if (found.of[i].empty()) {
+      continue;
+    }
+    lines.clear();
+    for (const SourceLine& line : found.of[i]) {
+      lines.push_back({profile_.intern(line.function), profile_.intern(line.file), line.line});
+    }
+    for (const LocationId id : places[offsets[i]]) {
+      // The linker's name tells the compiler's variants of a function apart.
+      lines.back().function = profile_.locations()[id].symbol;
+      profile_.set_lines(id, profile_.intern(lines));
     }
   }
 }
@@ -161,34 +200,65 @@ void Resolver::resolve_vdso(ImageId image) {
     return;
   }
   if (const auto vdso = read_vdso()) {
-    use_elf(image, std::string(kVdsoImage), *vdso);
+    use_elf(image, *vdso);
   }
 }
 
-void Resolver::resolve_file(const std::string& path, const std::vector<ImageId>& images) {
-  const auto elf = read_elf(path);
-  if (!elf) {
-    unreadable_.push_back(path);
+void Resolver::resolve_jit(ImageId image, const std::string& name) {
+  if (!sources_.own_files) {
     return;
   }
-  for (const ImageId image : images) {
-    use_elf(image, path, *elf);
+  const auto table = read_jit_symbols(name);
+  if (!table) {
+    unreadable_.push_back(name);
+    return;
+  }
+  for (const LocationId id : nameless_[image]) {
+    if (const auto symbol = table->find(profile_.locations()[id].address)) {
+      set_symbol(id, symbol->name);
+    }
   }
 }
 
-void Resolver::say_unreadable() {
+void Resolver::add_file(ImageId image, const std::string& path) {
+  const std::string_view build_id = profile_.text(profile_.images()[image].build_id);
+  File& file = files_[build_id.empty() ? path : std::string(build_id)];
+  file.paths.insert(path);
+  file.images.push_back(image);
+}
+
+void Resolver::resolve_file(const File& file) {
+  const std::string_view ran = profile_.text(profile_.images()[file.images.front()].build_id);
+  std::string why;
+  for (const std::string& path : file.paths) {
+    const auto elf = read_elf(path, debug_);
+    if (!elf) {
+      why = why.empty() ? path : why;
+    } else if (!ran.empty() && !elf->file.build_id().empty() && ran != elf->file.build_id()) {
+      why = path + " (it is not the file that ran: replaced since)";
+    } else {
+      for (const ImageId image : file.images) {
+        use_elf(image, *elf);
+      }
+      return;
+    }
+  }
+  unreadable_.push_back(why);
+}
+
+void Resolver::say(std::string_view what, const std::vector<std::string>& files) {
   constexpr std::size_t kNamed = 3;
-  if (unreadable_.empty()) {
+  if (files.empty()) {
     return;
   }
   std::string list;
-  for (std::size_t i = 0; i < std::min(kNamed, unreadable_.size()); ++i) {
-    list += (i == 0 ? "" : ", ") + unreadable_[i];
+  for (std::size_t i = 0; i < std::min(kNamed, files.size()); ++i) {
+    list += (i == 0 ? "" : ", ") + files[i];
   }
-  if (unreadable_.size() > kNamed) {
-    list += fmt::format(" and {} more", unreadable_.size() - kNamed);
+  if (files.size() > kNamed) {
+    list += fmt::format(" and {} more", files.size() - kNamed);
   }
-  notes_.push_back(fmt::format("Functions have no names in files that cannot be read: {}.", list));
+  notes_.push_back(fmt::format("{}: {}.", what, list));
 }
 
 }  // namespace

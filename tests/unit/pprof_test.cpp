@@ -21,6 +21,11 @@ Profile small_profile() {
       profile.add_location(kernel, 0xffffffff81000010, profile.intern("tcp_recvmsg"));
   const LocationId nameless = profile.add_location(program, 0x1234);
   const LocationId highest = profile.add_location(kernel, 0xffffffffffffffff);
+  // tcp_recvmsg, with skb_copy inlined into it.
+  const StringId socket_file = profile.intern("net/ipv4/tcp.c");
+  profile.set_lines(
+      named, profile.intern({{profile.intern("skb_copy"), profile.intern("net/core/skbuff.c"), 7},
+                             {profile.intern("tcp_recvmsg"), socket_file, 2'000'000'000}}));
   SampleKey key;
   key.domain = profile.intern("guest1");
   key.process = profile.intern("iperf3");
@@ -59,6 +64,10 @@ std::string told(const Profile& profile) {
       const Image& image = profile.images()[location.image];
       out += fmt::format(" {}({})+{:x}={}", profile.text(image.name), profile.text(image.build_id),
                          location.address, profile.text(location.symbol));
+      for (const Line& line : profile.lines(location)) {
+        out += fmt::format("<{} {}:{}>", profile.text(line.function), profile.text(line.file),
+                           line.line);
+      }
     }
     for (std::uint64_t samples : sample.samples) {
       out += fmt::format(" {}", samples);
@@ -116,6 +125,17 @@ TEST(Pprof, ReadsBackAllItWrote) {
   EXPECT_EQ(told(*back), told(profile));
 }
 
+TEST(Pprof, AMergeKeepsAllButTheDomain) {
+  Profile merged;
+  merged.merge(Profile({{"before", 1}}), "");
+  merged.intern("shifts the strings' numbers");
+  merged.merge(small_profile(), "");
+  Profile alone({{"before", 1}});
+  alone.merge(small_profile(), "");
+  EXPECT_EQ(told(merged), told(alone));
+  EXPECT_NE(told(merged).find("<skb_copy net/core/skbuff.c:7>"), std::string::npos);
+}
+
 TEST(Pprof, AnEmptyProfileSurvives) {
   const auto back = pprof::decode(pprof::encode(Profile({{"cycles", 10}})));
   ASSERT_TRUE(back) << back.error().message;
@@ -151,7 +171,8 @@ TEST(Pprof, ReadsWhatOtherProgramsWrite) {
       bytes_field(kString, "caller");
   const auto profile = pprof::decode(pprof::gzip(message));
   ASSERT_TRUE(profile) << profile.error().message;
-  EXPECT_EQ(told(*profile), "cpu 1\n  0 0 0 user [unknown]()+40=caller 4\n");
+  EXPECT_EQ(told(*profile),
+            "cpu 1\n  0 0 0 user [unknown]()+40=caller<inlined :0><caller :12> 4\n");
 }
 
 TEST(Pprof, RefusesWhatPointsNowhere) {

@@ -77,6 +77,14 @@ std::string drawn(const Profile& profile, const ReportOptions& options = {},
   return text ? *text : "error: " + text.error().message;
 }
 
+std::vector<FilterTerm> domains(const std::vector<std::string>& names) {
+  std::vector<FilterTerm> terms;
+  for (const std::string& name : names) {
+    terms.push_back({.column = Column::kDomain, .text = name});
+  }
+  return terms;
+}
+
 Json json_of(const Profile& profile, ReportOptions options = {}) {
   options.format = Format::kJson;
   return Json::parse(drawn(profile, options));
@@ -184,12 +192,12 @@ TEST(Report, OrderDependsOnTheSamplesAlone) {
 
 TEST(Report, LooksAtTheDomainsAskedFor) {
   const Profile profile = sample_profile();
-  const Json json = json_of(profile, {.domains = {"guest1", "dom0"}});
+  const Json json = json_of(profile, {.filter = domains({"guest1", "dom0"})});
   EXPECT_EQ(json["rows"].size(), 2u);
-  const std::string text = drawn(profile, {.domains = {"guest1"}});
+  const std::string text = drawn(profile, {.filter = domains({"guest1"})});
   EXPECT_TRUE(has(text, "17 samples of instructions"));
   EXPECT_FALSE(has(text, "crunch"));
-  EXPECT_EQ(drawn(profile, {.domains = {"guest9"}}),
+  EXPECT_EQ(drawn(profile, {.filter = domains({"guest9"})}),
             "error: There is no domain guest9 in this profile; there is: dom0, guest1, guest2.");
 }
 
@@ -234,12 +242,13 @@ TEST(TextReport, NamesADomainThatGaveNothing) {
 TEST(TextReport, SaysThatNothingWasLost) {
   SessionRecord session = sample_session();
   session.domains[1].events[0].lost.clear();
-  EXPECT_TRUE(has(drawn(sample_profile(), {.width = 200}, &session), "No samples were lost.\n"));
+  EXPECT_TRUE(
+      has(drawn(sample_profile(), {.style = {.width = 200}}, &session), "No samples were lost.\n"));
 }
 
 TEST(TextReport, SaysWhereWhatAndWhyWasLost) {
   SessionRecord session = sample_session();
-  EXPECT_TRUE(has(drawn(sample_profile(), {.width = 200}, &session),
+  EXPECT_TRUE(has(drawn(sample_profile(), {.style = {.width = 200}}, &session),
                   "Lost 2 of 1,019 samples (0.2 %) in guest1: hypervisor-buffer 2. Raise the "
                   "counts: fewer samples a second, fewer lost.\n"));
 }
@@ -248,7 +257,7 @@ TEST(TextReport, NeverSaysNothingWasLostWhenItIsNotKnown) {
   SessionRecord session = sample_session();
   session.domains[1].events[0].lost.clear();
   session.domains[2].whole = false;
-  const std::string text = drawn(sample_profile(), {.width = 200}, &session);
+  const std::string text = drawn(sample_profile(), {.style = {.width = 200}}, &session);
   EXPECT_TRUE(has(text, "What was lost in guest2 is not known"));
   EXPECT_FALSE(has(text, "No samples were lost."));
   EXPECT_FALSE(has(drawn(sample_profile()), "No samples were lost."));
@@ -274,7 +283,7 @@ TEST(TextReport, FitsTheTerminal) {
   add(profile, fall, 40, 1);
   const SessionRecord session = sample_session();
   for (const std::size_t width : {80u, 100u, 160u}) {
-    const std::string text = drawn(profile, {.width = width}, &session);
+    const std::string text = drawn(profile, {.style = {.width = width}}, &session);
     for (const std::string& line : lines_of(text)) {
       EXPECT_LE(width_of(line), width) << line;
     }
@@ -301,7 +310,7 @@ TEST(TextReport, LetsNoNameMoveTheCursor) {
   session.command = "c\x07";
   const std::string text = drawn(profile, {}, &session);
   EXPECT_EQ(text.find_first_of("\x1b\x07\x9b"), std::string::npos) << text;
-  EXPECT_TRUE(has(drawn(profile, {.colour = true}), "\x1b[1m"));
+  EXPECT_TRUE(has(drawn(profile, {.style = {.colour = true}}), "\x1b[1m"));
 }
 
 TEST(TextReport, AnEmptyProfileIsNoProblem) {

@@ -5,6 +5,7 @@
 #include <link.h>
 #include <sys/auxv.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cinttypes>
 #include <cstring>
@@ -13,6 +14,8 @@
 #include <random>
 
 #include "symbols/demangle.h"
+#include "symbols/elf_image.h"
+#include "symbols/jit_symbols.h"
 #include "symbols/resolve.h"
 
 namespace xenoprof {
@@ -74,6 +77,11 @@ Place place_of(const void* address) {
     }
   }
   return {};
+}
+
+Result<ElfImage> read_elf(const std::filesystem::path& path) {
+  DebugSearch search;
+  return xenoprof::read_elf(path, search);
 }
 
 std::string vdso_bytes() {
@@ -263,7 +271,7 @@ TEST(Elf, BuildIdIsTheOneInMemory) {
       &mine);
   const auto image = read_elf("/proc/self/exe");
   ASSERT_TRUE(image) << image.error().message;
-  EXPECT_EQ(image->build_id, mine);
+  EXPECT_EQ(image->file.build_id(), mine);
   EXPECT_EQ(mine.size(), 40u) << mine;
 }
 
@@ -325,6 +333,11 @@ TEST(Elf, DamageNeverGetsThrough) {
 TEST(Demangle, ReadsLikeTheSource) {
   EXPECT_EQ(demangle("_ZN4deep5ThingIlE4spinEl"), "deep::Thing<long>::spin");
   EXPECT_EQ(demangle("_ZN4deep5ThingIlE4spinEl@plt"), "deep::Thing<long>::spin@plt");
+  EXPECT_EQ(demangle("_ZN4core3fmt9Formatter3pad17h0123456789abcdefE"),
+            "core::fmt::Formatter::pad");
+  EXPECT_EQ(demangle("_RNvMs_NtCs1_7mycrate3fooNtB4_3Bar3baz"), "<mycrate::foo::Bar>::baz");
+  EXPECT_EQ(demangle("_RINvCs6GmmlP4bgsG_1r4workyEB2_"), "r::work::<u64>");
+  EXPECT_EQ(demangle("_Rest"), "_Rest");
   EXPECT_EQ(demangle("tcp_recvmsg"), "tcp_recvmsg");
   EXPECT_EQ(demangle("_Zebra"), "_Zebra");
   EXPECT_EQ(demangle(""), "");
@@ -347,6 +360,61 @@ TEST(Demangle, ANameThatDoublesItselfIsLeftAlone) {
   const std::string terabyte = doubling("23456789ABCDEFGHIJKLMNOPQRSTUVWXYZ");
   EXPECT_EQ(demangle(terabyte), terabyte);
   EXPECT_EQ(demangle("_Z" + std::string(100'000, 'P')).size(), 4096u);
+}
+
+// Named as such files must be, after processes that there are not (pid_max is at most 2^22).
+class JitSymbols : public testing::Test {
+ protected:
+  ~JitSymbols() override { std::filesystem::remove(name_); }
+  Result<SymbolTable> read(std::string_view content) const {
+    std::ofstream(name_, std::ios::binary) << content;
+    return read_jit_symbols(name_);
+  }
+
+  std::string name_ = fmt::format("/tmp/perf-{}.map", (1 << 30) + getpid());
+};
+
+TEST_F(JitSymbols, AreThoseOfTheFile) {
+  const auto table = read(
+      "7f0000001000 20 Hello::world(int, char)\n"
+      "0x7f0000002000 0x10 second\n"
+      "7f0000003000 0 nothing\n"
+      "rubbish\n\n7f\n7f 1\n"
+      "7f0000004000 8 last");
+  ASSERT_TRUE(table) << table.error().message;
+  EXPECT_EQ(name_at(*table, 0x7f0000001000), "Hello::world(int, char)");
+  EXPECT_EQ(name_at(*table, 0x7f000000101f), "Hello::world(int, char)");
+  EXPECT_EQ(name_at(*table, 0x7f0000001020), "nothing");
+  EXPECT_EQ(name_at(*table, 0x7f0000002000), "second");
+  EXPECT_EQ(name_at(*table, 0x7f0000004007), "last");
+  EXPECT_EQ(table->size(), 3u);
+}
+
+TEST_F(JitSymbols, OfSomebodyElseAreNotBelieved) {
+  ASSERT_TRUE(read("7f0000001000 20 f\n"));
+  if (chown(name_.c_str(), 12345, 12345) != 0) {
+    GTEST_SKIP() << "only root can give a file away";
+  }
+  const auto table = read_jit_symbols(name_);
+  ASSERT_FALSE(table);
+  EXPECT_NE(table.error().message.find("neither root's, nor ours"), std::string::npos);
+}
+
+TEST_F(JitSymbols, OtherFilesAreRefused) {
+  EXPECT_FALSE(read_jit_symbols(name_)) << "missing";
+  ASSERT_EQ(symlink("/etc/passwd", name_.c_str()), 0);
+  EXPECT_FALSE(read_jit_symbols(name_)) << "a link to a file that only we may read";
+  std::filesystem::remove(name_);
+  ASSERT_EQ(mkfifo(name_.c_str(), 0600), 0);
+  EXPECT_FALSE(read_jit_symbols(name_)) << "must not wait for a writer";
+}
+
+TEST(JitProcess, IsInTheName) {
+  EXPECT_EQ(jit_process("/tmp/perf-123.map"), 123);
+  for (const char* other : {"/tmp/perf-.map", "/tmp/perf-12a.map", "/tmp/perf-12.map2",
+                            "/var/tmp/perf-12.map", "/tmp/perf-99999999999.map"}) {
+    EXPECT_EQ(jit_process(other), std::nullopt) << other;
+  }
 }
 
 class ResolveTest : public testing::Test {
@@ -380,7 +448,55 @@ TEST_F(ResolveTest, NamesEveryLayer) {
   EXPECT_EQ(symbol(user), "xenoprof::function_to_be_found");
   EXPECT_EQ(symbol(kernel), "tcp_recvmsg");
   EXPECT_EQ(symbol(xen), "do_mmu_update");
-  EXPECT_EQ(build_id(user), read_elf(own_.file)->build_id);
+  EXPECT_EQ(build_id(user), ElfFile::open(own_.file)->build_id());
+}
+
+TEST_F(ResolveTest, GivesLinesOfWhichTheLastIsInTheSymbol) {
+  const LocationId user = add(own_.file, own_.offset);
+  resolve(profile_, sources_);
+  const auto& lines = profile_.lines(profile_.locations()[user]);
+  ASSERT_FALSE(lines.empty());
+  EXPECT_EQ(lines.back().function, profile_.locations()[user].symbol);
+  EXPECT_TRUE(profile_.text(lines.back().file).ends_with("symbols_test.cpp"));
+  EXPECT_NE(lines.back().line, 0u);
+}
+
+TEST_F(ResolveTest, WithoutTimeForLinesThereAreNames) {
+  const LocationId user = add(own_.file, own_.offset);
+  sources_.lines_time = {};
+  const auto notes = resolve(profile_, sources_);
+  EXPECT_EQ(symbol(user), "xenoprof::function_to_be_found");
+  EXPECT_TRUE(profile_.lines(profile_.locations()[user]).empty());
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_NE(notes[0].find("Source lines are missing"), std::string::npos);
+}
+
+TEST_F(ResolveTest, AFileIsKnownByItsBuildIdUnderAnyOfItsNames) {
+  const std::string build_id = ElfFile::open(own_.file)->build_id();
+  const LocationId gone = add("/missing/name", own_.offset, build_id);
+  const LocationId here = add(own_.file, own_.offset, build_id);
+  EXPECT_TRUE(resolve(profile_, sources_).empty());
+  EXPECT_EQ(symbol(gone), "xenoprof::function_to_be_found");
+  EXPECT_EQ(symbol(here), "xenoprof::function_to_be_found");
+}
+
+TEST_F(ResolveTest, NamesCodeThatAProcessMade) {
+  const std::string name = fmt::format("/tmp/perf-{}.map", (1 << 30) + getpid());
+  std::ofstream(name) << "7f0000001000 20 compiled\n";
+  const LocationId made = add(name, 0x7f0000001010);
+  EXPECT_TRUE(resolve(profile_, sources_).empty());
+  std::filesystem::remove(name);
+  EXPECT_EQ(symbol(made), "compiled");
+}
+
+TEST_F(ResolveTest, AnotherKernelsNamesAreNotUsed) {
+  if (running_build_id(kKernelImage).empty()) {
+    GTEST_SKIP() << "this kernel does not tell its build-id";
+  }
+  const LocationId kernel = add("[kernel]", 0xffffffff81000010, "0123456789");
+  const auto notes = resolve(profile_, sources_);
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_EQ(symbol(kernel), "");
 }
 
 TEST_F(ResolveTest, LeavesWhatNobodyKnowsAlone) {

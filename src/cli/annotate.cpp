@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "cli/annotate.h"
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "cli/exit_status.h"
+#include "cli/view_options.h"
+#include "report/annotate.h"
+
+namespace xenoprof {
+namespace {
+
+const std::map<std::string, Format> kFormats = {{"json", Format::kJson}, {"text", Format::kText}};
+
+struct Arguments {
+  SourceOption source;
+  FilterOptions filter;
+  std::string image;
+  std::string format = "text";
+  AnnotateOptions options;
+};
+
+Result<int> run(Arguments& arguments) {
+  AnnotateOptions& options = arguments.options;
+  auto terms = arguments.filter.terms();
+  if (!terms) {
+    return std::unexpected(terms.error());
+  }
+  options.filter = *std::move(terms);
+  if (!arguments.image.empty()) {
+    options.filter.push_back({.column = Column::kImage, .text = arguments.image});
+  }
+  options.format = kFormats.at(arguments.format);
+  options.style = style_of_output();
+  const auto recorded = arguments.source.read(Stacks::kLeavesOnly);
+  if (!recorded) {
+    return std::unexpected(recorded.error());
+  }
+  const auto text = annotate(recorded->profile, options);
+  if (!text) {
+    return std::unexpected(text.error());
+  }
+  if (auto printed = print(*text); !printed) {
+    return std::unexpected(printed.error());
+  }
+  return kExitWhole;
+}
+
+}  // namespace
+
+void add_annotate(CLI::App& app) {
+  auto* command =
+      app.add_subcommand("annotate", "Where in a function the samples fell: lines, instructions");
+  auto arguments = std::make_shared<Arguments>();
+  command
+      ->add_option("symbol", arguments->options.symbol,
+                   "The function, as `xenoprof report` names it, or the end of that behind ::")
+      ->type_name("SYMBOL")
+      ->required();
+  arguments->source.add_to(*command);
+  command->add_option("-i,--image", arguments->image, "The function of this image")
+      ->type_name("IMAGE");
+  arguments->filter.add_to(*command);
+  command->add_option("-f,--format", arguments->format, "For people or for programs")
+      ->type_name(words_of(kFormats))
+      ->capture_default_str()
+      ->check(one_of(kFormats));
+  command->footer("Example: xenoprof annotate multiply_matrices --domain guest2");
+  command->final_callback([arguments] { throw_status(run(*arguments)); });
+}
+
+}  // namespace xenoprof

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What commands print on, and how.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include "model/result.h"
+#include "report/report.h"
+
+namespace xenoprof {
+
+// Of a text on stdout: as wide as the terminal ($COLUMNS goes before), coloured only there.
+TextStyle style_of_output();
+
+// On stdout, whole or not at all.
+Result<void> print(std::string_view text);
+
+// One line on stderr that is written over and over while something takes time; nothing where that
+// is no terminal, or with --no-progress.
+class ProgressLine {
+ public:
+  explicit ProgressLine(bool wanted);
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+  ~ProgressLine() { clear(); }
+
+  void show(std::string text);
+  // "WHAT 42 %", from one second on.
+  void show(std::string_view what, double done);
+  void clear();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  bool wanted_;
+  bool shown_ = false;
+  Clock::time_point next_ = Clock::now() + std::chrono::seconds(1);  // percentages, not before
+};
+
+}  // namespace xenoprof

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The options that the commands which show profiles share.
+#pragma once
+
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <map>
+#include <ranges>
+#include <string>
+#include <vector>
+
+#include "cli/terminal.h"
+#include "report/report.h"
+#include "report/source.h"
+
+namespace xenoprof {
+
+// An option's type as --help, the man page and the shells' completion tell it: the words that it
+// can be, with '|' between them.
+template <class Value>
+std::string words_of(const std::map<std::string, Value>& names) {
+  return fmt::format("{}", fmt::join(std::views::keys(names), "|"));
+}
+
+// CLI11's own check would print the values' numbers.
+template <class Value>
+CLI::Validator one_of(const std::map<std::string, Value>& names) {
+  return CLI::Validator(
+      [&names](std::string& text) {
+        return names.contains(text) ? ""
+                                    : fmt::format("'{}' is none of {}", text,
+                                                  fmt::join(std::views::keys(names), ", "));
+      },
+      "");
+}
+
+// --filter and --domain.
+class FilterOptions {
+ public:
+  void add_to(CLI::App& command);
+  Result<std::vector<FilterTerm>> terms() const;
+
+ private:
+  std::vector<std::string> filters_;
+  std::vector<std::string> domains_;
+};
+
+// -s, --sort.
+class SortOption {
+ public:
+  SortOption(std::vector<Column> columns);
+  void add_to(CLI::App& command);
+  std::vector<Column> columns() const;
+
+ private:
+  std::vector<std::string> names_;
+};
+
+// -f, --format.
+class FormatOption {
+ public:
+  void add_to(CLI::App& command);
+  Format format() const;
+
+ private:
+  std::string name_ = "text";
+};
+
+// The SOURCE that a view reads, and --no-progress.
+class SourceOption {
+ public:
+  void add_to(CLI::App& command);
+  // Prints what was not understood.
+  Result<Recorded> read(Stacks stacks) const;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_ = "xenoprof.session";
+  bool no_progress_ = false;
+};
+
+// The type name of a path of such a source.
+inline constexpr char kSourceType[] = "DIR|FILE";
+Result<Recorded> read_and_complain(const std::string& path, Stacks stacks, bool progress);
+void add_no_progress(CLI::App& command, bool& no_progress);
+
+}  // namespace xenoprof

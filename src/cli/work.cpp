@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "cli/work.h"
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "cli/exit_status.h"
+#include "report/session_file.h"
+
+namespace xenoprof {
+namespace {
+
+struct Arguments {
+  std::string session;
+  std::vector<std::string> work;
+};
+
+Result<int> put_down(const Arguments& arguments) {
+  const std::filesystem::path path = std::filesystem::path(arguments.session) / kSessionFile;
+  auto session = read_session(path);
+  if (!session) {
+    return std::unexpected(session.error());
+  }
+  for (const std::string& text : arguments.work) {
+    const auto work = parse_work(text);
+    if (!work) {
+      return fail("{}: {}", text, work.error().message);
+    }
+    session->work[work->first] = work->second;
+  }
+  // The old file stays until the new one is there.
+  std::filesystem::path beside = path;
+  beside += ".new";
+  if (auto written = write_session(*session, beside); !written) {
+    return std::unexpected(written.error());
+  }
+  std::error_code error;
+  std::filesystem::rename(beside, path, error);
+  if (error) {
+    return fail("{} cannot be written: {}.", path.string(), error.message());
+  }
+  return kExitWhole;
+}
+
+}  // namespace
+
+Result<std::pair<std::string, double>> parse_work(const std::string& text) {
+  const std::size_t equals = text.find('=');
+  double amount = 0;
+  const char* end = text.data() + text.size();
+  if (equals == std::string::npos || equals == 0 ||
+      std::from_chars(text.data() + equals + 1, end, amount).ptr != end || !(amount > 0) ||
+      !std::isfinite(amount)) {
+    return fail("work is a unit and a number, as in MiB=100");
+  }
+  return std::pair(text.substr(0, equals), amount);
+}
+
+void add_work(CLI::App& app) {
+  auto* command =
+      app.add_subcommand("work", "Put down what a session's machines did, for `xenoprof diff`");
+  auto arguments = std::make_shared<Arguments>();
+  command->add_option("session", arguments->session, "A session's folder")
+      ->type_name("DIR")
+      ->required();
+  command->add_option("work", arguments->work, "How much of what was done during the recording")
+      ->type_name("UNIT=N")
+      ->required();
+  command->footer("Example: xenoprof work xenoprof.session requests=20000 MiB=512");
+  command->final_callback([arguments] { throw_status(put_down(*arguments)); });
+}
+
+}  // namespace xenoprof

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Which samples a view looks at.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/profile.h"
+#include "model/result.h"
+#include "report/column.h"
+
+namespace xenoprof {
+
+// COLUMN=TEXT: the column is TEXT. COLUMN!=TEXT: it is not. COLUMN~TEXT: it matches TEXT, an
+// extended regular expression (regex(7)), anywhere. COLUMN!~TEXT: it does not.
+struct FilterTerm {
+  Column column;
+  bool negated = false;
+  bool pattern = false;
+  std::string text;
+
+  friend bool operator==(const FilterTerm&, const FilterTerm&) = default;
+};
+
+// "TERM,TERM,...": a comma before anything but a term belongs to the text, as in "symbol=f(A, B)".
+Result<std::vector<FilterTerm>> parse_filter(std::string_view text);
+
+// A sample passes when for each column it passes one of the terms without '!' (if there are any)
+// and all of those with. Image, symbol and line are those of the sampled PC.
+class Filter {
+ public:
+  // `cells` must outlive it.
+  static Result<Filter> make(const Cells& cells, const std::vector<FilterTerm>& terms);
+  Filter(Filter&&) noexcept;
+  Filter& operator=(Filter&&) noexcept;
+  ~Filter();
+
+  bool passes(const SampleKey& key);
+
+ private:
+  struct Condition;
+
+  explicit Filter(const Cells& cells);
+
+  const Cells* cells_;
+  std::vector<Condition> conditions_;
+};
+
+}  // namespace xenoprof

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// On tests/programs/inlined.cpp as the compiler left it.
+#include "report/annotate.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "model/text.h"
+#include "symbols/image_code.h"
+#include "symbols/instructions.h"
+#include "symbols/resolve.h"
+
+namespace xenoprof {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr const char* kProgram = XENOPROF_INLINED;
+
+class AnnotateTest : public testing::Test {
+ protected:
+  AnnotateTest() {
+    DebugSearch search;
+    const auto image = read_elf(kProgram, search);
+    EXPECT_TRUE(image) << image.error().message;
+    build_id_ = image->file.build_id();
+    for (std::uint64_t offset = 0x1000; offset < 0x3000; ++offset) {
+      const auto symbol = image->symbols.find(offset);
+      if (symbol && symbol->name == std::string_view("_ZN5outer4workEi")) {
+        work_ = {symbol->start, symbol->end, {}};
+        break;
+      }
+    }
+    EXPECT_NE(work_.start, 0u);
+  }
+
+  void add(std::uint64_t address, std::size_t event, std::uint64_t samples,
+           std::string_view domain = "dom0", std::string_view image = kProgram) {
+    SampleKey key{.domain = profile_.intern(domain), .process = profile_.intern("inlined")};
+    const LocationId leaf = profile_.add_location(profile_.add_image(image, build_id_), address);
+    key.stack = profile_.add_stack(std::vector<LocationId>{leaf});
+    profile_.add(key, event, samples);
+  }
+  void name(std::string_view symbol) {
+    for (LocationId id = 0; id < profile_.locations().size(); ++id) {
+      profile_.set_symbol(id, profile_.intern(symbol));
+    }
+  }
+  Json json(AnnotateOptions options = {.symbol = "outer::work"}) const {
+    options.format = Format::kJson;
+    const auto text = annotate(profile_, options);
+    EXPECT_TRUE(text) << text.error().message;
+    return text ? Json::parse(*text) : Json();
+  }
+  std::string error(const AnnotateOptions& options) const {
+    const auto text = annotate(profile_, options);
+    return text ? "" : text.error().message;
+  }
+
+  Profile profile_{{{"cycles", 1000}, {"misses", 10}}};
+  std::string build_id_;
+  Symbol work_;
+};
+
+std::uint64_t sum(const Json& rows, const char* event) {
+  std::uint64_t sum = 0;
+  for (const Json& row : rows) {
+    sum += row["samples"][event].get<std::uint64_t>();
+  }
+  return sum;
+}
+
+TEST_F(AnnotateTest, NoSampleIsLost) {
+  for (std::uint64_t address = work_.start; address < work_.end; ++address) {
+    add(address, 0, 3);
+    add(address, 1, 1);
+  }
+  resolve(profile_);
+  const std::uint64_t size = work_.end - work_.start;
+  const Json whole = json();
+  ASSERT_EQ(whole["functions"].size(), 1u);
+  const Json& function = whole["functions"][0];
+  EXPECT_EQ(sum(function["instructions"], "cycles"), 3 * size) << "in their middle, too";
+  EXPECT_EQ(sum(function["instructions"], "misses"), size);
+  std::uint64_t in_files = 0;
+  for (const Json& file : function["files"]) {
+    EXPECT_EQ(sum(file["lines"], "cycles"), file["samples"]["cycles"].get<std::uint64_t>());
+    in_files += file["samples"]["cycles"].get<std::uint64_t>();
+  }
+  EXPECT_EQ(in_files, 3 * size) << "each instruction has a line";
+  EXPECT_EQ(whole["notes"], Json::array());
+}
+
+TEST_F(AnnotateTest, SamplesStandAtTheirInstructionAndItsLine) {
+  add(work_.start, 0, 7);
+  resolve(profile_);
+  const Json whole = json();
+  const Json& function = whole["functions"][0];
+  const Json& first = function["instructions"][0];
+  EXPECT_EQ(first["samples"]["cycles"], 7);
+  EXPECT_NE(first["text"], "");
+  const Json& line = first["lines"][0];
+  for (const Json& one : function["files"][0]["lines"]) {
+    EXPECT_EQ(one["samples"]["cycles"], one["line"] == line["line"] ? 7 : 0);
+    EXPECT_TRUE(one.contains("text"));
+  }
+}
+
+TEST_F(AnnotateTest, TheTextMarksWhatIsHotAndElidesWhatIsCold) {
+  add(work_.start, 0, 999);
+  add(work_.end - 1, 0, 1);
+  resolve(profile_);
+  const auto text = annotate(profile_, {.symbol = "work"});
+  ASSERT_TRUE(text) << text.error().message;
+  EXPECT_NE(text->find("outer::work in "), std::string::npos) << *text;
+  EXPECT_NE(text->find("\n\u25b8  99.9      999"), std::string::npos) << *text;
+  EXPECT_NE(text->find("\n    0.1        1"), std::string::npos) << *text;
+  EXPECT_NE(text->find("instructions without samples"), std::string::npos) << *text;
+  EXPECT_EQ(text->find("misses  "), std::string::npos) << "a column for nothing: " << *text;
+  EXPECT_EQ(text->find('\x1b'), std::string::npos) << "colour without a terminal";
+}
+
+TEST_F(AnnotateTest, AnotherFilesCodeIsNotShown) {
+  build_id_ = "0123456789";
+  add(work_.start, 0, 7);
+  name("outer::work");
+  const Json whole = json();
+  EXPECT_NE(whole["notes"][0].get<std::string>().find("its build-id is another"),
+            std::string::npos);
+  const Json& instruction = whole["functions"][0]["instructions"][0];
+  EXPECT_EQ(instruction["address"], work_.start);
+  EXPECT_FALSE(instruction.contains("text"));
+  EXPECT_EQ(instruction["samples"]["cycles"], 7);
+}
+
+TEST_F(AnnotateTest, WithoutABuildIdNoCodeIsShown) {
+  build_id_ = "";
+  add(work_.start, 0, 7);
+  name("outer::work");
+  const Json whole = json();
+  EXPECT_NE(whole["notes"][0].get<std::string>().find("it has no build-id"), std::string::npos);
+  EXPECT_FALSE(whole["functions"][0]["instructions"][0].contains("text"));
+}
+
+TEST_F(AnnotateTest, LinesOfAnotherMachineAreShownWithoutTheirText) {
+  build_id_ = "0123456789";
+  add(work_.start, 0, 7);
+  name("outer::work");
+  // This file is here, but nobody knows whether it is that machine's.
+  profile_.set_lines(
+      0, profile_.intern({{profile_.intern("outer::work"), profile_.intern("/etc/passwd"), 1}}));
+  const Json whole = json();
+  const Json& line = whole["functions"][0]["files"][0]["lines"][0];
+  EXPECT_EQ(line["line"], 1);
+  EXPECT_EQ(line["samples"]["cycles"], 7);
+  EXPECT_FALSE(line.contains("text"));
+}
+
+TEST_F(AnnotateTest, TheHypervisorHasAddressesOnly) {
+  build_id_ = "";
+  add(0xffff82d040200010, 0, 7, "dom0", kXenImage);
+  name("do_mmu_update");
+  const Json whole = json({.symbol = "do_mmu_update"});
+  EXPECT_NE(whole["notes"][0].get<std::string>().find("Xen's code"), std::string::npos);
+  EXPECT_EQ(whole["functions"][0]["instructions"][0]["address"], 0xffff82d040200010);
+}
+
+TEST_F(AnnotateTest, FiltersChooseTheSamples) {
+  add(work_.start, 0, 7, "guest1");
+  add(work_.start, 0, 5, "guest2");
+  resolve(profile_);
+  const Json whole =
+      json({.symbol = "outer::work", .filter = {{.column = Column::kDomain, .text = "guest2"}}});
+  EXPECT_EQ(whole["samples"]["cycles"], 5);
+  EXPECT_EQ(whole["totals"]["cycles"], 5);
+}
+
+TEST_F(AnnotateTest, OfSeveralImagesTheHottestIsShownAndTheOthersAreSaid) {
+  add(work_.start, 0, 7, "dom0", "/one");
+  add(work_.start, 0, 9, "dom0", "/two");
+  name("same");
+  const Json whole = json({.symbol = "same"});
+  EXPECT_EQ(whole["image"], "/two");
+  EXPECT_NE(whole["notes"][0].get<std::string>().find("same in /one, 7 samples"),
+            std::string::npos);
+  EXPECT_EQ(
+      json({.symbol = "same", .filter = {{.column = Column::kImage, .text = "/one"}}})["image"],
+      "/one");
+}
+
+TEST_F(AnnotateTest, SaysWhatTheNameCouldBe) {
+  add(work_.start, 0, 7);
+  name("outer::work");
+  profile_.set_lines(0, profile_.intern({{profile_.intern("outer::small"), 0, 0},
+                                         {profile_.intern("outer::work"), 0, 0}}));
+  EXPECT_EQ(error({.symbol = "work"}), "");
+  EXPECT_NE(error({.symbol = "wor"}).find("some fell into outer::work."), std::string::npos);
+  EXPECT_NE(error({.symbol = "small"}).find("is inlined: its samples are in outer::work."),
+            std::string::npos);
+  EXPECT_NE(error({.symbol = "nothing"}).find("No sample fell into a function nothing"), std::string::npos);
+  EXPECT_NE(error({.symbol = "work", .filter = {{.column = Column::kVcpu, .text = "7"}}})
+                .find("no samples"),
+            std::string::npos);
+}
+
+TEST(Instructions, AreThoseOfTheCode) {
+  const std::string_view code("\x48\x89\xe5\x90\xc3\x06", 6);  // the last is none in 64-bit mode
+  const auto instructions = disassemble(code, 0x400000);
+  ASSERT_EQ(instructions.size(), 4u);
+  EXPECT_EQ(instructions[0].text, "mov rbp, rsp");
+  EXPECT_EQ(instructions[0].size, 3u);
+  EXPECT_EQ(instructions[2].address, 0x400004u);
+  EXPECT_EQ(instructions[2].text, "ret");
+  EXPECT_EQ(instructions[3].text, ".byte 0x06");
+  EXPECT_TRUE(disassemble("", 0).empty());
+}
+
+}  // namespace
+}  // namespace xenoprof
