@@ -36,5 +36,9 @@ test-all: test
 	cmake --build build -j $(JOBS)
 	ctest --test-dir build -L long -j 1 --output-on-failure
 
+# xenoprof and perf side by side on a large recording; see docs/report-speed.md.
+bench-report: build
+	bench/report.py build
+
 clean:
 	rm -rf build
