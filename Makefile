@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Two commands for a fresh machine: `make demo` and `make test`. Both set up what they need.
-.PHONY: all configure build setup demo test test-all bench-pmu clean
+.PHONY: all configure build setup demo test test-all bench-pmu bench-report clean
 
 JOBS ?= $(shell nproc)
 WERROR ?= $(or $(XENOPROF_WERROR),OFF)
@@ -26,6 +26,7 @@ test: configure
 	cmake --build build -j $(JOBS)
 	ctest --test-dir build -L unit -j $(JOBS) --output-on-failure
 	ctest --test-dir build -L host -j $(JOBS) --output-on-failure
+	ctest --test-dir build -L fuzz --output-on-failure
 	ctest --test-dir build -L lab -j 1 --output-on-failure
 
 # With what takes long, or a browser, valgrind or other programs to compare with.
@@ -38,6 +39,10 @@ test-all: test
 # What the emulated PMU costs, in ratios; half an hour.
 bench-pmu: build
 	bench/pmu.sh
+
+# xenoprof and perf side by side on a large recording; see docs/report-speed.md.
+bench-report: build
+	bench/report.py build
 
 clean:
 	rm -rf build

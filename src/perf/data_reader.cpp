@@ -518,7 +518,7 @@ Result<void> DataReader::decompress() {
   more_inside_ = out.pos == out.size;
   compressed_bytes_ += in.pos;
   decompressed_bytes_ += out.pos;
-  if (decompressed_bytes_ > kMaxRatio * compressed_bytes_ + (std::uint64_t{64} << 20)) {
+  if (decompressed_bytes_ > kMaxRatio * compressed_bytes_ + (std::uint64_t{16} << 20)) {
     return fail("{} is damaged before {}: compressed data grow beyond reason", path_.string(),
                 place(pieces_.offset()));
   }
