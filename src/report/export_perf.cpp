@@ -81,11 +81,12 @@ Result<void> PerfExport::number_domains() {
   return {};
 }
 
+// The first domain's moves as well: where perf's own machine has its kernel, it heeds no other names.
 std::uint64_t PerfExport::kernel_address(StringId domain, LocationId location) const {
   const std::uint64_t address = profile_.locations()[location].address;
   return cells_.mode_of(location) == Mode::kHypervisor
              ? address
-             : address - domain_index(domain) * kKernelOfDomain;
+             : address - (domain_index(domain) + 1) * kKernelOfDomain;
 }
 
 // perf takes a symbol record outside of all mappings for a piece of code of its own. One for each
