@@ -30,6 +30,7 @@ constexpr std::uint64_t kPage = 4096;
 // Sampled addresses farther apart are not of one function, whatever their name: each domain may
 // have it.
 constexpr std::uint64_t kLargestGap = std::uint64_t{64} << 10;
+constexpr std::uint64_t kLongestFunction = std::uint64_t{1} << 30;
 // A record has at most 64 KiB; of a deeper stack the innermost frames are kept.
 constexpr std::size_t kLongestChain = 8000;
 
@@ -113,7 +114,8 @@ void PerfExport::name_kernels() {
   for (auto first = symbols.begin(); first != symbols.end();) {
     auto end = first;
     std::uint64_t last = first->first;
-    for (; end != symbols.end() && end->second == first->second && end->first - last <= kLargestGap;
+    for (; end != symbols.end() && end->second == first->second &&
+           end->first - last <= kLargestGap && end->first - first->first < kLongestFunction;
          ++end) {
       last = end->first;
     }
