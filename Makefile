@@ -20,10 +20,13 @@ build: configure
 demo: build
 	lab/demo.sh
 
-# Tests that need no machine first; the lab's take the whole machine each.
+# Tests that need no machine first, then those that take this machine's perf; the lab's take the
+# whole machine each.
 test: configure
 	cmake --build build -j $(JOBS)
 	ctest --test-dir build -L unit -j $(JOBS) --output-on-failure
+	ctest --test-dir build -L host -j $(JOBS) --output-on-failure
+	ctest --test-dir build -L fuzz --output-on-failure
 	ctest --test-dir build -L lab -j 1 --output-on-failure
 
 # What takes a browser too.
@@ -32,6 +35,10 @@ test-all: test
 	cmake --preset release -DXENOPROF_LONG_TESTS=ON
 	cmake --build build -j $(JOBS)
 	ctest --test-dir build -L long -j 1 --output-on-failure
+
+# xenoprof and perf side by side on a large recording; see docs/report-speed.md.
+bench-report: build
+	bench/report.py build
 
 clean:
 	rm -rf build
