@@ -173,7 +173,7 @@ TEST_F(PerfExport, KeepsPlacesAndCallers) {
     if (sample.samples[0] == 4) {
       found = true;
       ASSERT_EQ(places.size(), 2u);
-      EXPECT_EQ(places[0].second, kSend.address);
+      EXPECT_EQ(places[0].second, kSend.address - (std::uint64_t{8} << 30));
       EXPECT_EQ(places[1], std::pair(std::string_view("/bin/a"), kMain.address));
       EXPECT_EQ(sample.key.vcpu, 1u);
       EXPECT_EQ(sample.key.tid, 11);
