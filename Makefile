@@ -20,10 +20,13 @@ build: configure
 demo: build
 	lab/demo.sh
 
-# Tests that need no machine first; the lab's take the whole machine each.
+# Tests that need no machine first, then those that take this machine's perf; the lab's take the
+# whole machine each.
 test: configure
 	cmake --build build -j $(JOBS)
 	ctest --test-dir build -L unit -j $(JOBS) --output-on-failure
+	ctest --test-dir build -L host -j $(JOBS) --output-on-failure
+	ctest --test-dir build -L fuzz --output-on-failure
 	ctest --test-dir build -L lab -j 1 --output-on-failure
 
 # What takes a browser too.

@@ -32,6 +32,9 @@ constexpr std::uint64_t kUpToTheEnd = std::numeric_limits<std::uint64_t>::max();
 // What perf itself compresses shrinks to a tenth; the rest is room for the odd file.
 constexpr std::uint64_t kMaxRatio = 1000;
 
+// A record's size has 16 bits.
+constexpr std::size_t kMaxRecord = std::size_t{64} << 10;
+
 // Records of perf itself (enum perf_user_event_type in tools/lib/perf/include/perf/event.h of 6.1;
 // kCompressed2 is of 6.16).
 enum UserRecord : std::uint32_t {
@@ -497,27 +500,27 @@ Result<std::optional<Record>> DataReader::take_record(Bytes record, std::uint64_
   return std::nullopt;
 }
 
-Result<void> DataReader::decompress(Bytes data) {
+// A little at a time: what a record was compressed to may be large.
+Result<void> DataReader::decompress() {
   if (zstd_ == nullptr) {
     zstd_.reset(ZSTD_createDCtx());
   }
-  compressed_bytes_ += data.size();
-  ZSTD_inBuffer in{data.data(), data.size(), 0};
-  for (bool more = true; more;) {
-    const std::span<std::byte> room = decompressed_.room(std::size_t{64} << 10);
-    ZSTD_outBuffer out{room.data(), room.size(), 0};
-    const std::size_t status = ZSTD_decompressStream(zstd_.get(), &out, &in);
-    if (ZSTD_isError(status) != 0) {
-      return fail("{} is damaged before {}: compressed data are broken: {}", path_.string(),
-                  place(pieces_.offset()), ZSTD_getErrorName(status));
-    }
-    decompressed_.filled(out.pos);
-    decompressed_bytes_ += out.pos;
-    if (decompressed_bytes_ > kMaxRatio * compressed_bytes_ + (std::uint64_t{64} << 20)) {
-      return fail("{} is damaged before {}: compressed data grow beyond reason", path_.string(),
-                  place(pieces_.offset()));
-    }
-    more = in.pos < in.size || out.pos == out.size;
+  const std::span<std::byte> room = decompressed_.room(kMaxRecord);
+  ZSTD_inBuffer in{compressed_.data(), compressed_.size(), 0};
+  ZSTD_outBuffer out{room.data(), room.size(), 0};
+  const std::size_t status = ZSTD_decompressStream(zstd_.get(), &out, &in);
+  if (ZSTD_isError(status) != 0) {
+    return fail("{} is damaged before {}: compressed data are broken: {}", path_.string(),
+                place(pieces_.offset()), ZSTD_getErrorName(status));
+  }
+  decompressed_.filled(out.pos);
+  compressed_ = compressed_.subspan(in.pos);
+  more_inside_ = out.pos == out.size;
+  compressed_bytes_ += in.pos;
+  decompressed_bytes_ += out.pos;
+  if (decompressed_bytes_ > kMaxRatio * compressed_bytes_ + (std::uint64_t{16} << 20)) {
+    return fail("{} is damaged before {}: compressed data grow beyond reason", path_.string(),
+                place(pieces_.offset()));
   }
   return {};
 }
@@ -548,6 +551,16 @@ Result<std::optional<Record>> DataReader::next() {
         continue;
       }
     }
+    if (waiting_.empty()) {
+      pieces_.release_before(pieces_.offset());
+      decompressed_.release_before(decompressed_.offset());
+    }
+    if (!compressed_.empty() || more_inside_) {
+      if (auto done = decompress(); !done) {
+        return std::unexpected(done.error());
+      }
+      continue;
+    }
     const auto raw = peek_record();
     if (!raw) {
       return std::unexpected(raw.error());
@@ -569,7 +582,7 @@ Result<std::optional<Record>> DataReader::next() {
         decompressed_.release_before(waiting_.oldest(decompressed_.offset()));
         break;
       case kCompressed1:
-        done = decompress(payload);
+        compressed_ = payload;
         break;
       case kCompressed2: {
         // The size of the data, which padding follows.
@@ -579,7 +592,7 @@ Result<std::optional<Record>> DataReader::next() {
           return fail("{} is damaged at {}: compressed data are cut off", path_.string(),
                       place(offset));
         }
-        done = decompress(rest.first(size));
+        compressed_ = rest.first(size);
         break;
       }
       case kAuxtrace: {

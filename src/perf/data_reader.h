@@ -61,7 +61,7 @@ class DataReader {
   Result<std::optional<Record>> parse(Bytes record, std::uint64_t offset);
   // Nothing: the record waits for its turn or is done with.
   Result<std::optional<Record>> take_record(Bytes record, std::uint64_t offset);
-  Result<void> decompress(Bytes data);
+  Result<void> decompress();
   std::string place(std::uint64_t offset) const;
 
   // Set in the offset of a record that was compressed: it counts decompressed bytes then.
@@ -79,6 +79,8 @@ class DataReader {
   bool pipe_ = false;
   Pieces pieces_;
   std::unique_ptr<ZSTD_DCtx_s, std::size_t (*)(ZSTD_DCtx_s*)> zstd_;
+  Bytes compressed_;          // what is to be decompressed next, within the last piece
+  bool more_inside_ = false;  // the decompressor holds output for which there was no room
   Pieces decompressed_{kCompressed};
   std::uint64_t compressed_bytes_ = 0;
   std::uint64_t decompressed_bytes_ = 0;

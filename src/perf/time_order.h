@@ -28,6 +28,7 @@ class TimeOrder {
   void end();
   // The next that has come out; of equal times the one that was added first.
   std::optional<Entry> next();
+  bool empty() const { return position_ == entries_.size(); }
   // The least offset of all entries that wait, or did not come out of next() yet; `none` if there
   // is no such entry.
   std::uint64_t oldest(std::uint64_t none) const;

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The same answers as perf: recordings are made here with this machine's perf, and for each the
+// numbers of samples per process, image and function have to be those of `perf script`.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <ostream>
+#include <regex>
+#include <string>
+#include <utility>
+
+#include "report/source.h"
+
+namespace xenoprof {
+namespace {
+
+namespace fs = std::filesystem;
+
+// By "process | image | function".
+using Counts = std::map<std::string, std::uint64_t>;
+
+std::pair<std::string, bool> run(const std::string& command) {
+  std::FILE* const pipe = ::popen(command.c_str(), "r");
+  std::string text;
+  char part[4096];
+  while (const std::size_t got = std::fread(part, 1, sizeof part, pipe)) {
+    text.append(part, got);
+  }
+  return {text, ::pclose(pipe) == 0};
+}
+
+bool is_memory(const std::string& image) {
+  for (const char* const start : {"//", "/memfd:", "/SYSV", "/dev/zero", "anon_inode:",
+                                  "/tmp/perf-", "[heap]", "[stack", "[unknown]", "[jit"}) {
+    if (image.starts_with(start)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// Where perf and xenoprof say the same in different words: the names of the kernel and its modules,
+// and memory that is no file, which xenoprof does not tell apart. Procedure linkage
+// tables have no symbols: perf makes names up for some, and lets _init, which stands before them
+// and has no length, reach over others.
+std::string line(const std::string& process, std::string image, std::string function) {
+  std::smatch part;
+  if (image.starts_with("[kernel.kallsyms]") || image == "[kernel]") {
+    image = "[kernel]";
+  } else if (static const std::regex kModule(R"(.*/([^/]*)\.ko(\.\w+)?)");
+             std::regex_match(image, part, kModule)) {
+    image = "[" + part[1].str() + "]";
+    std::replace(image.begin(), image.end(), '-', '_');
+  } else if (is_memory(image)) {
+    image = "[unknown]";
+    function.clear();
+  }
+  if (function == "[unknown]" || function.ends_with("@plt") || function == "_init") {
+    function.clear();
+  }
+  return process + " | " + image + " | " + function;
+}
+
+Counts counts_of_perf(const fs::path& file) {
+  const auto [text, good] = run("perf script -G -F comm,ip,sym,dso -i '" + file.string() + "' 2>'" +
+                                file.string() + ".errors'");
+  EXPECT_TRUE(good);
+  Counts counts;
+  // "   process name   address function (image)"
+  static const std::regex kLine(R"(\s*(.*?)\s+([0-9a-f]{6,16}) (.*) \(([^()]*(?: \(deleted\))?)\)\s*)");
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    const std::string one = text.substr(at, end - at);
+    at = end + 1;
+    std::smatch part;
+    if (std::regex_match(one, part, kLine)) {
+      ++counts[line(part[1], part[4], part[3])];
+    } else {
+      EXPECT_TRUE(one.empty()) << "perf says what this test cannot read: " << one;
+    }
+  }
+  return counts;
+}
+
+Counts counts_of_xenoprof(const fs::path& file) {
+  const auto recorded = read_source(file);
+  EXPECT_TRUE(recorded) << recorded.error().message;
+  Counts counts;
+  if (recorded) {
+    const Profile& profile = recorded->profile;
+    for (const Sample& sample : profile.samples()) {
+      const Location& leaf = profile.leaf(sample);
+      std::uint64_t& count =
+          counts[line(std::string(profile.text(sample.key.process)),
+                      std::string(profile.text(profile.images()[leaf.image].name)),
+                      std::string(profile.text(leaf.symbol)))];
+      for (const std::uint64_t samples : sample.samples) {
+        count += samples;
+      }
+    }
+  }
+  return counts;
+}
+
+std::uint64_t sum(const Counts& counts) {
+  std::uint64_t sum = 0;
+  for (const auto& [line, count] : counts) {
+    sum += count;
+  }
+  return sum;
+}
+
+struct Recording {
+  const char* name;
+  const char* options;
+  const char* command;  // in a shell, with the programs in $B and a folder for files in $T
+  // What must be among the counts, so that the recording is of what it is meant to be.
+  const char* shows = "";
+  const char* prepare = "true";  // what cannot be done here skips the recording
+};
+
+std::ostream& operator<<(std::ostream& out, const Recording& recording) {
+  return out << recording.name;
+}
+
+class PerfScript : public testing::TestWithParam<Recording> {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/xenoprof-test-XXXXXX";
+    ASSERT_NE(::mkdtemp(name), nullptr);
+    folder_ = name;
+    ::setenv("T", name, 1);
+    ::setenv("B", XENOPROF_PROGRAMS, 1);
+    if (!run("perf record -q -e cpu-clock -o $T/try.data true >$T/try.log 2>&1").second) {
+      GTEST_SKIP() << "perf cannot record here: " << run("cat $T/try.log").first;
+    }
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  fs::path folder_;
+};
+
+TEST_P(PerfScript, GivesTheSameCounts) {
+  const Recording& recording = GetParam();
+  const std::string quiet = " >$T/log 2>&1";
+  if (!run(std::string("(") + recording.prepare + ")" + quiet).second) {
+    GTEST_SKIP() << run("cat $T/log").first;
+  }
+  const bool pipe = std::string_view(recording.options).find("-o -") != std::string_view::npos;
+  // What has no name in the buildid cache of whoever runs this has none in the test.
+  const std::string perf =
+      "perf --buildid-dir $T/ids record -q -m 2M -e cpu-clock -o $T/perf.data ";
+  const auto [text, good] = run(perf + recording.options + " " + recording.command +
+                                (pipe ? " >$T/perf.data 2>$T/log" : quiet));
+  ASSERT_TRUE(good) << text << run("cat $T/log").first;
+
+  const Counts theirs = counts_of_perf(folder_ / "perf.data");
+  const Counts ours = counts_of_xenoprof(folder_ / "perf.data");
+  EXPECT_GE(sum(theirs), 20u) << "too few samples to tell anything";
+  EXPECT_EQ(sum(ours), sum(theirs));
+  for (const auto& [line, count] : theirs) {
+    const auto found = ours.find(line);
+    EXPECT_EQ(found == ours.end() ? 0 : found->second, count) << line << " in perf's counts";
+  }
+  for (const auto& [line, count] : ours) {
+    EXPECT_TRUE(theirs.contains(line)) << line << " in ours alone: " << count;
+  }
+  bool shown = false;
+  for (const auto& [line, count] : ours) {
+    shown = shown || line.find(recording.shows) != std::string::npos;
+  }
+  EXPECT_TRUE(shown) << "no sample of " << recording.shows;
+}
+
+constexpr char kStrip[] = "cp $B/busy $T/stripped && strip --strip-all $T/stripped";
+constexpr char kSplit[] =
+    "cp $B/busy $T/split && objcopy --only-keep-debug $T/split $T/split.debug && strip --strip-all "
+    "$T/split && objcopy --add-gnu-debuglink=$T/split.debug $T/split";
+
+INSTANTIATE_TEST_SUITE_P(
+    Recordings, PerfScript,
+    testing::Values(
+        Recording{"SoftwareEvents", "-e page-faults,context-switches,task-clock -F 4000",
+                  "ls -lR /usr/include", "ls | "},
+        Recording{"Threads", "-F 4000", "$B/busy threads 200", "worker 3 | "},
+        Recording{"ThreadsNotInherited", "-F 4000 --no-inherit", "$B/busy spend", "turn"},
+        Recording{"Forks", "-F 4000", "$B/busy forks 100", "turn"},
+        Recording{"Execs", "-F 4000", "$B/busy execs 200", "exe | "},
+        Recording{"ShellCommands", "-F 9000",
+                  "sh -c 'for i in $(seq 50); do /bin/ls $i; /bin/true; done'", "ls | "},
+        Recording{"Libraries", "-F 4000",
+                  "$B/busy libraries 100 $B/libbusy_one.so $B/libbusy_other.so $B/libbusy_one.so",
+                  "libbusy_other.so | other_function"},
+        Recording{"ShortLived", "-F 9000", "$B/busy short", "busy | "},
+        Recording{"Vdso", "-F 4000", "$B/busy clocks 100", "[vdso]"},
+        Recording{"Stripped", "-F 4000", "$T/stripped spend", "stripped | ", kStrip},
+        Recording{"SplitDebug", "-F 4000", "$T/split spend", "turn", kSplit},
+        Recording{"Namespaces", "-F 4000 --namespaces", "unshare -pfmn $B/busy forks 50", "turn",
+                  "unshare -pfmn true"},
+        Recording{"Pipe", "-F 4000 -o -", "$B/busy forks 50", "turn"},
+        Recording{"PipeOfSeveralEvents", "-e page-faults -F 4000 -g -o -", "$B/busy threads 50",
+                  "worker 1 | "},
+        Recording{"Compressed", "-F 4000 -g -z", "$B/busy threads 200", "turn"},
+        Recording{"CallChains", "-F 4000 -g", "ls -lR /usr/include", "ls | "},
+        Recording{"UserStacks", "-F 2000 --call-graph dwarf,2048", "$B/busy spend 50", "turn"},
+        Recording{"BuildIdsInMappings", "-F 4000 --buildid-mmap", "$B/busy execs 100", "turn"},
+        Recording{"DataAndSwitches", "-F 4000 -d -W --switch-events -e dummy", "$B/busy threads 50",
+                  "turn"},
+        Recording{"Tracepoint", "-e sched:sched_switch -F 2000 -R", "$B/busy threads 100",
+                  "__schedule", "perf record -q -e sched:sched_switch -o $T/try.data true"},
+        Recording{"WholeSystem", "-F 4000 -a -g", "$B/busy forks 300", "turn",
+                  "perf record -q -a -e cpu-clock -o $T/try.data true"},
+        Recording{"RunningProcess", "-F 4000 -p $(cat $T/pid)", "-- sleep 0.2", "turn",
+                  "$B/busy spend 3000 & echo $! >$T/pid"}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace xenoprof
