@@ -27,6 +27,8 @@ constexpr std::uint64_t kFirstImage = 0x600000000000u;
 constexpr std::uint64_t kRoomOfImage = std::uint64_t{16} << 30;
 constexpr std::uint64_t kMostImages = 1024;
 constexpr std::uint64_t kPage = 4096;
+// A record has at most 64 KiB; of a deeper stack the innermost frames are kept.
+constexpr std::size_t kLongestChain = 8000;
 
 class PerfExport {
  public:
@@ -169,6 +171,9 @@ void PerfExport::put_sample(const Sample& sample, std::int32_t pid, std::int32_t
   std::uint64_t leaf = 0;
   bool kernel = false;
   for (const LocationId location : profile_.stack(sample)) {
+    if (chain_.size() >= kLongestChain) {
+      break;
+    }
     const std::uint64_t ip = address(sample.key, pid, location);
     if (chain_.empty() || kernel != is_kernel(location)) {
       kernel = is_kernel(location);

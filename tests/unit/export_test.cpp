@@ -193,6 +193,15 @@ TEST_F(PerfExport, TellsProcessesOfOneNumberApart) {
   EXPECT_NE(pids["dom0/a"], pids["guest1/b;c\n"]);
 }
 
+TEST_F(PerfExport, CutsAStackThatNoRecordHolds) {
+  Profile profile({{"cycles", 10}});
+  StackSample deep;
+  deep.calls.assign(20'000, kMain);
+  add(profile, deep);
+  const Profile back = there_and_back(profile);
+  ASSERT_EQ(back.total(0), 1u);
+}
+
 TEST_F(PerfExport, WhatCannotBeWrittenIsASentence) {
   EXPECT_FALSE(write_perf_data(two_domains(), "/nowhere/perf.data"));
 }
