@@ -6,6 +6,8 @@
 #include <bit>
 #include <unordered_map>
 
+#include "symbols/jit_symbols.h"
+
 namespace xenoprof {
 namespace {
 
@@ -62,7 +64,8 @@ Cells::Cells(const Profile& profile) : profile_(profile), line_texts_{"?"} {
   for (const Image& image : profile.images()) {
     const std::string_view name = profile.text(image.name);
     modes_.push_back(mode_of_image(name));
-    without_addresses.push_back(name == kPassiveUserImage || name == kUnknownImage);
+    without_addresses.push_back(name == kPassiveUserImage || name == kUnknownImage ||
+                                jit_process(name));
   }
   std::unordered_map<std::uint64_t, std::uint32_t> ids;
   symbols_.reserve(profile.locations().size());
