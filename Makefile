@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Two commands for a fresh machine: `make demo` and `make test`. Both set up what they need.
-.PHONY: all configure build setup demo test test-all clean
+.PHONY: all configure build setup demo test test-all bench-report clean
 
 JOBS ?= $(shell nproc)
 WERROR ?= $(or $(XENOPROF_WERROR),OFF)
