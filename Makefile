@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Two commands for a fresh machine: `make demo` and `make test`. Both set up what they need.
-.PHONY: all configure build setup demo test test-all bench-report clean
+.PHONY: all configure build setup demo test test-all bench-pmu bench-report clean
 
 JOBS ?= $(shell nproc)
 WERROR ?= $(or $(XENOPROF_WERROR),OFF)
@@ -29,12 +29,16 @@ test: configure
 	ctest --test-dir build -L fuzz --output-on-failure
 	ctest --test-dir build -L lab -j 1 --output-on-failure
 
-# What takes a browser too.
+# With what takes long, or a browser, valgrind or other programs to compare with.
 test-all: test
 	@lab/setup.sh long
 	cmake --preset release -DXENOPROF_LONG_TESTS=ON
 	cmake --build build -j $(JOBS)
 	ctest --test-dir build -L long -j 1 --output-on-failure
+
+# What the emulated PMU costs, in ratios; half an hour.
+bench-pmu: build
+	bench/pmu.sh
 
 # xenoprof and perf side by side on a large recording; see docs/report-speed.md.
 bench-report: build

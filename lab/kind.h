@@ -31,6 +31,7 @@ struct UpOptions {
   unsigned cpus = 0;             // of the machine; 0: as the domains need
   std::string cpu = "phenom";    // of the machine, as QEMU's -cpu has it
   std::string pmu;               // arguments of the PMU plugin, comma-separated
+  std::string plugin;            // another one of QEMU's instead, or "none"
   Refresh refresh = Refresh::kWhenMissing;  // of the Debian packages
 };
 

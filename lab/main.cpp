@@ -223,6 +223,11 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   up_command->add_option("--pmu", options.pmu,
                          "arguments of the emulated PMU, such as preset=paper,stats=on");
+  up_command
+      ->add_option("--plugin", options.plugin,
+                   "another plugin of QEMU instead of the emulated PMU, as QEMU's -plugin "
+                   "has it; or none")
+      ->excludes("--pmu");
   up_command->add_flag_callback(
       "--refresh", [&] { options.refresh = Refresh::kAlways; },
       "ask the package archives for newer packages first");

@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 constexpr auto kStartTimeout = std::chrono::seconds(20);
 
 std::vector<std::string> command_of(const MachineSpec& spec, const LabFolder& folder,
-                                    const fs::path& root, const fs::path& prefix) {
+                                    const fs::path& root) {
   const fs::path libraries = root / "usr/lib/x86_64-linux-gnu";
   std::string network = "user,id=net0,restrict=on,net=10.0.2.0/24";
   for (const Forward& forward : spec.forwards)
@@ -72,9 +72,8 @@ std::vector<std::string> command_of(const MachineSpec& spec, const LabFolder& fo
       "virtio-net-pci,netdev=net0,romfile=",
       "-pidfile",
       folder.pid_file()};
-  if (const auto plugin = pmu_plugin(prefix))
-    command.insert(command.end(),
-                   {"-plugin", plugin->string() + (spec.pmu.empty() ? "" : "," + spec.pmu)});
+  if (!spec.plugin.empty())
+    command.insert(command.end(), {"-plugin", spec.plugin});
   return command;
 }
 
@@ -128,11 +127,11 @@ Result<fs::path> pmu_plugin(const fs::path& prefix) {
 }
 
 Result<void> start_machine(const MachineSpec& spec, const LabFolder& folder,
-                           const fs::path& tools_root, const fs::path& prefix) {
+                           const fs::path& tools_root) {
   std::error_code error;
   fs::remove(folder.pid_file(), error);
   fs::remove(folder.console_log(), error);
-  const auto command = command_of(spec, folder, tools_root, prefix);
+  const auto command = command_of(spec, folder, tools_root);
   std::array<int, 2> alive{};
   if (pipe2(alive.data(), O_CLOEXEC) != 0)
     return fail("cannot make a pipe: {}", std::strerror(errno));

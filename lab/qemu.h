@@ -25,7 +25,7 @@ struct MachineSpec {
   std::string cpu;  // as -cpu wants it: a model and its features
   unsigned cpus = 2;
   unsigned memory_mib = 1024;
-  std::string pmu;  // arguments of the PMU plugin, comma-separated
+  std::string plugin;  // as -plugin wants it; empty: none
   std::vector<Forward> forwards;
 };
 
@@ -35,8 +35,7 @@ Result<std::filesystem::path> pmu_plugin(const std::filesystem::path& prefix);
 // Starts the machine, which outlives this process; its console goes to the lab's folder. Returns
 // as soon as it runs or has failed to start.
 Result<void> start_machine(const MachineSpec& spec, const LabFolder& folder,
-                           const std::filesystem::path& tools_root,
-                           const std::filesystem::path& prefix);
+                           const std::filesystem::path& tools_root);
 
 // Ports of the loopback that nobody listens on now.
 Result<std::vector<std::uint16_t>> free_ports(std::size_t count);

@@ -12,11 +12,12 @@ packages="
   libelf-dev libdw-dev liblzma-dev libcapstone-dev libiberty-dev libpfm4-dev libxen-dev
   libarchive-dev zlib1g-dev libzstd-dev
   libgtest-dev libgmock-dev libclang-rt-dev linux-perf
+  node-d3-selection node-d3-hierarchy
   gcc-12 flex bison bc ca-certificates apt
 "
 
 if [ "${1:-}" = long ]; then
-  packages="$packages chromium nodejs npm"
+  packages="$packages valgrind chromium chromium-driver fonts-dejavu-core libcpp-httplib-dev nodejs npm"
 fi
 
 missing=

@@ -94,6 +94,19 @@ Result<pb::Lab> describe_lab(const UpOptions& options, const Kind& kind,
   return lab;
 }
 
+std::string plugin_for(const UpOptions& options, const Materials& materials, Progress& progress) {
+  if (options.plugin == "none")
+    return "";
+  if (!options.plugin.empty())
+    return options.plugin;
+  const auto pmu = pmu_plugin(materials.prefix);
+  if (!pmu) {
+    progress.note(pmu.error().message);
+    return "";
+  }
+  return pmu->string() + (options.pmu.empty() ? "" : "," + options.pmu);
+}
+
 Result<void> boot(const UpOptions& options, const Kind& kind, const Materials& materials,
                   const LabFolder& folder, Progress& progress) {
   auto lab = describe_lab(options, kind, materials);
@@ -104,19 +117,16 @@ Result<void> boot(const UpOptions& options, const Kind& kind, const Materials& m
   if (!spec)
     return std::unexpected(spec.error());
   spec->cpu = options.cpu;
-  spec->pmu = options.pmu;
+  spec->plugin = plugin_for(options, materials, progress);
   for (const pb::Domain& domain : lab->domains())
     spec->forwards.push_back({static_cast<std::uint16_t>(domain.port()), domain.address()});
   lab->set_cpus(spec->cpus);
   lab->set_memory_mib(spec->memory_mib);
-  if (const auto plugin = pmu_plugin(materials.prefix); !plugin)
-    progress.note(plugin.error().message);
 
   if (interrupted())
     return fail("interrupted");
   progress.step(fmt::format("booting {}", lab->domains(0).name()));
-  if (auto started = start_machine(*spec, folder, materials.roots.tools, materials.prefix);
-      !started)
+  if (auto started = start_machine(*spec, folder, materials.roots.tools); !started)
     return started;
   lab->set_pid(machine_pid(folder).value_or(0));
   if (auto written = write_state(folder, *lab); !written)

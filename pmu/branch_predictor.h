@@ -64,7 +64,7 @@ class BranchPredictor {
   // A full stack forgets its oldest address.
   void push(uint64_t address) {
     if (!returns_.empty()) {
-      top_ = (top_ + 1) % returns_.size();
+      top_ = top_ + 1 == returns_.size() ? 0 : top_ + 1;
       returns_[top_] = address;
     }
   }
@@ -74,7 +74,7 @@ class BranchPredictor {
     }
     const uint64_t address = returns_[top_];
     returns_[top_] = 0;
-    top_ = (top_ + returns_.size() - 1) % returns_.size();
+    top_ = (top_ == 0 ? returns_.size() : top_) - 1;
     return address;
   }
 

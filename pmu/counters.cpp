@@ -51,7 +51,7 @@ SourceSet event_sources(uint64_t select) {
     case 0x46:
       return units(select, kDtlbWalks, 3);
     case 0x76:
-      return bits(kCycles);
+      return bits(kInstructions) | bits(kWaitCycles);
     case 0x7d:
       return units(select, kL2RequestsCode, 3);
     case 0x7e:

@@ -12,7 +12,7 @@ namespace xenoprof::pmu {
 // What is counted. Events are made of these.
 enum Source : unsigned {
   kInstructions,
-  kCycles,
+  kWaitCycles,  // beyond one for each instruction
   kBranches,
   kMispredicts,
   kDataAccesses,

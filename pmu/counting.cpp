@@ -5,17 +5,24 @@
 #include <bit>
 #include <cinttypes>
 #include <cstddef>
+#include <functional>
 #include <mutex>
+#include <numeric>
 #include <set>
+#include <span>
 #include <type_traits>
 #include <utility>
+
+#include "processor.h"
 
 namespace xenoprof::pmu {
 namespace {
 
-// After so many instructions of a vCPU during which nothing changed, code stops counting what no
-// enabled counter needs.
+// After so many instructions of a vCPU, code stops counting what no counter has needed meanwhile:
+// about as many as cost what a new translation costs. That is fewer where models run for nothing,
+// and still more than pass between perf's turns with a counter.
 constexpr uint64_t kIdleSlack = 500'000'000;
+constexpr uint64_t kIdleModelSlack = 10'000'000;
 
 static_assert(std::is_trivial_v<Vcpu>);
 // Elements are adjacent: the slack keeps other vCPUs off the last cache line. A power of two is
@@ -30,17 +37,28 @@ bool verbose;
 
 std::mutex mutex;
 std::array<SourceSet, QemuPrivate::kMaxVcpus> needed_by;  // enabled counters' sources, by vCPU
-uint64_t changes;  // how often they changed, and how often the plugin woke
+// By any vCPU's at some time since this one last reviewed what is counted.
+std::array<SourceSet, QemuPrivate::kMaxVcpus> needed_since_review;
 // Written with the mutex held, read without.
 std::atomic<SourceSet> needed;   // by any vCPU
 std::atomic<SourceSet> counted;  // by code translated from now on: with instructions, or nothing
 std::atomic<uint64_t> machine_resets;
 
+uint64_t instructions(const Totals& totals) {
+  uint64_t sum = 0;
+  for (const uint64_t of_mode : totals[kInstructions]) {
+    sum += of_mode;
+  }
+  return sum;
+}
+
 void set_limits(Vcpu& vcpu, const Totals& now) {
-  const bool superfluous = counted != (needed | bits(kInstructions));
+  const uint64_t idle_slack = parts_for(counted) != 0 ? kIdleModelSlack : kIdleSlack;
+  const uint64_t retired = instructions(now);
+  vcpu.review_at = std::min(vcpu.review_at, retired + idle_slack);
   const Totals slack = vcpu.counters.slack(now);
   for (unsigned source = 0; source < kSourceCount; ++source) {
-    const uint64_t most = superfluous && source == kInstructions ? kIdleSlack : kLimit / 2;
+    const uint64_t most = source == kInstructions ? vcpu.review_at - retired : kLimit / 2;
     for (unsigned mode = 0; mode < kModeCount; ++mode) {
       vcpu.gauge[source][mode] = kLimit - std::min(slack[source][mode], most);
       vcpu.offset[source][mode] = now[source][mode] - vcpu.gauge[source][mode];
@@ -63,26 +81,25 @@ void note_needed(unsigned index, const Vcpu& vcpu) {
   const SourceSet sources = vcpu.counters.sources();
   if (needed_by[index] != sources) {
     needed_by[index] = sources;
-    SourceSet all = 0;
-    for (int vcpu = 0; vcpu < qemu_plugin_num_vcpus(); ++vcpu) {
-      all |= needed_by[static_cast<size_t>(vcpu)];
+    const std::span all(needed_by.data(), static_cast<size_t>(qemu_plugin_num_vcpus()));
+    needed = std::accumulate(all.begin(), all.end(), SourceSet{0}, std::bit_or<>());
+    for (SourceSet& since : std::span(needed_since_review.data(), all.size())) {
+      since |= needed;
     }
-    needed = all;
-    ++changes;
   }
   if ((sources & ~counted) != 0) {
     count_sources(counted | sources | bits(kInstructions));
   }
 }
 
-// For a vCPU that has spent its idle slack: it is for a machine that left its counters alone all
-// that time, not for one that happens to have none enabled now.
-void count_less(Vcpu& vcpu) {
+// Not after what no counter needs at this moment: perf takes turns with its counters, and switches
+// them off while another task runs.
+void review(unsigned index) {
   const std::lock_guard lock(mutex);
-  const SourceSet enough = needed == 0 ? 0 : needed | bits(kInstructions);
-  if (vcpu.changes != changes) {
-    vcpu.changes = changes;
-  } else if (counted != enough) {
+  const SourceSet used = needed_since_review[index];
+  needed_since_review[index] = needed;
+  const SourceSet enough = used == 0 ? 0 : used | bits(kInstructions);
+  if (counted != enough) {
     count_sources(enough);
   }
 }
@@ -132,6 +149,7 @@ void add_vcpu_counters(unsigned index) {
   Vcpu& vcpu = state_of(index);
   vcpu = {};
   vcpu.machine_resets = machine_resets;
+  vcpu.review_at = Counters::kForever;
   set_limits(vcpu, Totals{});
 }
 
@@ -178,12 +196,11 @@ void on_limit(unsigned index, void*) {
         break;
     }
   }
-  const bool idled =
-      vcpu.gauge[kInstructions][kUser] >= kLimit || vcpu.gauge[kInstructions][kKernel] >= kLimit;
-  set_limits(vcpu, now);
-  if (idled && counted != (needed | bits(kInstructions))) {
-    count_less(vcpu);
+  if (instructions(now) >= vcpu.review_at) {
+    review(index);
+    vcpu.review_at = Counters::kForever;
   }
+  set_limits(vcpu, now);
 }
 
 void note_machine_reset() {
@@ -228,8 +245,8 @@ uint64_t read_msr(unsigned index, uint32_t msr, SourceSet counted_with, Mode mod
   if (counted_with & bits(kInstructions)) {
     before[kInstructions][mode] -= 1;
   }
-  if (counted_with & bits(kCycles)) {
-    before[kCycles][mode] -= cycles_per_instruction;
+  if (counted_with & bits(kWaitCycles)) {
+    before[kWaitCycles][mode] -= cycles_per_instruction - 1;
   }
   return vcpu.counters.read(msr - kMsrCounter0, before);
 }
@@ -237,7 +254,6 @@ uint64_t read_msr(unsigned index, uint32_t msr, SourceSet counted_with, Mode mod
 void wake_up() {
   const std::lock_guard lock(mutex);
   if (counted == 0) {
-    ++changes;
     count_sources(bits(kInstructions));
   }
 }

@@ -22,7 +22,7 @@ struct Vcpu {
   Counters counters;
   uint64_t interrupts;
   uint64_t machine_resets;  // how many of them this vCPU has acted upon
-  uint64_t changes;         // of what the machine needs counted, when this vCPU last looked
+  uint64_t review_at;       // instructions of this vCPU's; then it looks what is still needed
   // For the models (models.h):
   uint64_t fetched;         // identifies the line of code fetched last; 0: none
   uint64_t pending_branch;  // a packed Block whose branch has run; 0: none

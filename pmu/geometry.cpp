@@ -219,6 +219,10 @@ std::expected<void, std::string> check(const Geometry& geometry) {
     return std::unexpected(
         "branch_counters and branch_targets are powers of two up to 16M, return_stack at most 64K");
   }
+  // Cycles are counted as instructions and what is beyond one for each.
+  if (geometry.cycles_per_instruction == 0) {
+    return std::unexpected("cpi is at least 1");
+  }
   return {};
 }
 

@@ -26,6 +26,11 @@ constexpr bool is_branch(InstructionKind kind) {
   return kind >= InstructionKind::kConditional;
 }
 
+// Those that a processor may get wrong, and what tells it about returns.
+constexpr bool is_predicted(InstructionKind kind) {
+  return is_branch(kind) && kind != InstructionKind::kJump && kind != InstructionKind::kFar;
+}
+
 // `code` is one whole instruction.
 InstructionKind classify(std::span<const uint8_t> code);
 

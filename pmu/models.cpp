@@ -5,6 +5,7 @@
 #include <bit>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 namespace xenoprof::pmu {
 namespace {
@@ -140,52 +141,99 @@ Processor::Flushed flushed_walks(unsigned vcpu) {
   return models[vcpu]->processor.flushed();
 }
 
+void forget_what_models_found_last() {
+  for (const auto& model : models) {
+    if (model != nullptr) {
+      model->processor.forget_recent();
+    }
+  }
+}
+
+namespace {
+
+[[gnu::noinline]] void resolve_branch(Model& model, uint64_t pending, uint64_t start) {
+  const auto block = std::bit_cast<Block>(pending);
+  const uint64_t next = model.block_start + block.bytes;
+  model.processor.branch(static_cast<InstructionKind>(block.last_kind), next - block.last_bytes,
+                         next, start, static_cast<Mode>(block.mode));
+}
+
+[[gnu::noinline, gnu::cold]] void complain_of_program_counter() {
+  log_once(
+      "this QEMU (vCPU %u) keeps its program counter elsewhere: what the instruction caches "
+      "count is wrong",
+      0);
+}
+
+}  // namespace
+
 void on_block(unsigned vcpu, void* packed_block) {
   const auto block = std::bit_cast<Block>(packed_block);
   Model& model = *models[vcpu];
-  if (model.processor.parts() != block.parts) {
+  if (model.processor.parts() != block.parts) [[unlikely]] {
     model.processor.set_parts(block.parts);
   }
-  const auto mode = static_cast<Mode>(block.mode);
   uint64_t start = *model.program_counter.offset;
-  if (!block.code64) {
+  if (!block.code64) [[unlikely]] {
     start = static_cast<uint32_t>(start + *model.program_counter.segment_base);
   }
-  if ((start & 0xfff) != block.page_offset) {
-    log_once(
-        "this QEMU (vCPU %u) keeps its program counter elsewhere: what the instruction caches "
-        "count is wrong",
-        0);
+  if ((start & 0xfff) != block.page_offset) [[unlikely]] {
+    complain_of_program_counter();
   }
   if (block.parts & kPredictorPart) {
-    uint64_t& word = state_of(vcpu).pending_branch;
-    if (word != 0) {
-      const auto before = std::bit_cast<Block>(word);
-      const uint64_t next = model.block_start + before.bytes;
-      word = 0;
-      model.processor.branch(static_cast<InstructionKind>(before.last_kind),
-                             next - before.last_bytes, next, start, static_cast<Mode>(before.mode));
+    uint64_t& pending = state_of(vcpu).pending_branch;
+    if (pending != 0) {
+      resolve_branch(model, std::exchange(pending, 0), start);
     }
     model.block_start = start;
   }
   if (block.parts & (kCodeTlbPart | kCodeCachePart)) {
-    model.processor.fetch(start, block.bytes, mode);
+    model.processor.fetch(start, block.bytes, static_cast<Mode>(block.mode));
   }
 }
 
-void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t address, void* packed_site) {
-  const auto site = std::bit_cast<AccessSite>(packed_site);
-  Processor& processor = models[vcpu]->processor;
+namespace {
+
+// An access of up to 16 bytes may go on in the next line.
+constexpr uint64_t kLongestAccess = 16;
+
+bool may_go_on(const Processor& processor, uint64_t address) {
+  const uint64_t unit = processor.data_unit_bytes();
+  return (address & (unit - 1)) > unit - kLongestAccess;
+}
+
+[[gnu::noinline]] void go_on(Processor& processor, qemu_plugin_meminfo_t info, uint64_t address,
+                             Mode mode) {
+  const uint64_t unit = processor.data_unit_bytes();
+  const uint64_t left = unit - (address & (unit - 1));
+  if (left < uint64_t{1} << qemu_plugin_mem_size_shift(info)) {
+    processor.access(address + left, mode);
+  }
+}
+
+[[gnu::noinline]] void look_up(Processor& processor, qemu_plugin_meminfo_t info, uint64_t address,
+                               AccessSite site) {
+  const auto mode = static_cast<Mode>(site.mode);
   if (processor.parts() != site.parts) {
     processor.set_parts(site.parts);
   }
-  const auto mode = static_cast<Mode>(site.mode);
-  processor.access(address, mode);
-  // One of up to 16 bytes may go on in the next line.
-  const uint64_t left = processor.line_bytes() - (address & (processor.line_bytes() - 1));
-  if (left < 16 && ((address & 7) != 0 || left == 8) &&
-      left < uint64_t{1} << qemu_plugin_mem_size_shift(info)) {
-    processor.access(address + left, mode);
+  processor.look_up_data(address, mode);
+  if (may_go_on(processor, address)) {
+    go_on(processor, info, address, mode);
+  }
+}
+
+}  // namespace
+
+// Called more often than anything else: most accesses end with a comparison of the line's or the
+// page's number.
+void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t address, void* packed_site) {
+  const auto site = std::bit_cast<AccessSite>(packed_site);
+  Processor& processor = models[vcpu]->processor;
+  if (!processor.use_recent_data(address)) [[unlikely]] {
+    look_up(processor, info, address, site);
+  } else if (may_go_on(processor, address)) [[unlikely]] {
+    go_on(processor, info, address, static_cast<Mode>(site.mode));
   }
 }
 

@@ -41,6 +41,10 @@ void add_vcpu_model(unsigned vcpu);
 void on_block(unsigned vcpu, void* packed_block);
 void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t address, void* packed_site);
 
+// Wanted when other parts are put into code: what is short cut looks at none. All vCPUs must have
+// stopped.
+void forget_what_models_found_last();
+
 Processor::Flushed flushed_walks(unsigned vcpu);
 
 }  // namespace xenoprof::pmu

@@ -171,7 +171,7 @@ void print_statistics(unsigned vcpu) {
   };
   constexpr Line kLines[] = {
       {"instructions", kInstructions, 1},
-      {"cycles", kCycles, 1},
+      {"cycles beyond one an instruction", kWaitCycles, 1},
       {"branches", kBranches, 1},
       {"mispredicted branches", kMispredicts, 1},
       {"data cache accesses", kDataAccesses, 1},
@@ -229,6 +229,7 @@ void on_flush(qemu_plugin_id_t) {
 }
 
 void install_callbacks(qemu_plugin_id_t id) {
+  forget_what_models_found_last();
   qemu_plugin_register_vcpu_init_cb(id, on_vcpu_start);
   if (counted_sources() != 0) {
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);

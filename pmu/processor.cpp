@@ -2,6 +2,7 @@
 #include "processor.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace xenoprof::pmu {
 namespace {
@@ -34,7 +35,7 @@ Parts parts_for(SourceSet sources) {
   if (any(bits(kMispredicts))) {
     parts |= kPredictorPart;
   }
-  if (any(bits(kCycles))) {
+  if (any(bits(kWaitCycles))) {
     parts |= kCode | kData | kL2Part | kPredictorPart | kCyclesPart;
   }
   return parts;
@@ -44,11 +45,10 @@ Processor::Processor(const Geometry& geometry, SecondLevel& second_level, Machin
                      Listener& listener)
     : penalties_(geometry.penalties),
       line_shift_(static_cast<unsigned>(std::countr_zero(geometry.line_bytes))),
-      data_{.tlb = Tlb(geometry.dtlb, generations_),
+      data_{.recent = {},
+            .tlb = Tlb(geometry.dtlb, generations_),
             .cache = Cache(geometry.l1d, geometry.line_bytes),
             .cached = false,
-            .recent_shift = kPageShift,
-            .recent = {},
             .second_tlb_hits = kDtlbSecondHits,
             .second_tlb_hits_by_size = true,
             .walks = kDtlbWalks,
@@ -56,11 +56,10 @@ Processor::Processor(const Geometry& geometry, SecondLevel& second_level, Machin
             .l2_requests = kL2RequestsData,
             .l2_misses = kL2MissesData,
             .flushed = &Flushed::data_walks},
-      code_{.tlb = Tlb(geometry.itlb, generations_),
+      code_{.recent = {},
+            .tlb = Tlb(geometry.itlb, generations_),
             .cache = Cache(geometry.l1i, geometry.line_bytes),
             .cached = false,
-            .recent_shift = kPageShift,
-            .recent = {},
             .second_tlb_hits = kItlbSecondHits,
             .second_tlb_hits_by_size = false,
             .walks = kItlbWalks,
@@ -90,21 +89,16 @@ void Processor::set_parts(Parts parts) {
 
 void Processor::set_side(Side& side, bool cached, bool tlb_begins, bool cache_begins) {
   side.cached = cached;
-  side.recent_shift = cached ? line_shift_ : kPageShift;
-  side.recent.assign(cached ? side.cache.sets() : kRecentPages, Recent{});
+  if (cached) {
+    side.recent.reset(line_shift_, side.cache.sets());
+  } else {
+    side.recent.reset(kPageShift, kRecentPages);
+  }
   if (tlb_begins) {
     side.tlb.clear();
   }
   if (cache_begins) {
     side.cache.clear();
-  }
-}
-
-void Processor::forget_recent() {
-  epoch_ = (epoch_ + 1) % (uint64_t{1} << kEpochBits);
-  if (epoch_ == 0) {
-    std::fill(data_.recent.begin(), data_.recent.end(), Recent{});
-    std::fill(code_.recent.begin(), code_.recent.end(), Recent{});
   }
 }
 
@@ -122,7 +116,7 @@ void Processor::look_up(Side& side, uint64_t address, Mode mode) {
       return;  // a device's registers are not cached
     }
     physical = entry->frame + (address & ((uint64_t{1} << (12 + 9 * entry->size)) - 1));
-    recent_slot(side, address) = recent(side, address, entry, entry->serial);
+    side.recent.remember(address, *entry);
   } else if (machine_.is_device(address)) {
     return;
   }

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <atomic>
-#include <bit>
 #include <cstdint>
 #include <vector>
 
@@ -13,6 +12,7 @@
 #include "cache.h"
 #include "counters.h"
 #include "geometry.h"
+#include "recent.h"
 #include "tlb.h"
 
 namespace xenoprof::pmu {
@@ -91,21 +91,25 @@ class Processor {
   Parts parts() const { return parts_; }
   void set_parts(Parts parts);
 
-  // An access to data, within a line.
+  // An access to data, within a line. False if use_recent_data() has to be followed by
+  // look_up_data().
+  bool use_recent_data(uint64_t address) { return data_.recent.use(address, data_.tlb); }
+  void look_up_data(uint64_t address, Mode mode) { look_up(data_, address, mode); }
   void access(uint64_t address, Mode mode) {
-    if (!use_recent(data_, address)) {
-      look_up(data_, address, mode);
+    if (!use_recent_data(address)) {
+      look_up_data(address, mode);
     }
   }
-  uint64_t line_bytes() const { return uint64_t{1} << line_shift_; }
+  // Of lines, or of pages where lines are not kept: what an access may go beyond the end of.
+  uint64_t data_unit_bytes() const { return data_.recent.unit_bytes(); }
 
   // Code is fetched line by line, from `address` on.
   void fetch(uint64_t address, uint64_t bytes, Mode mode) {
     // Counted, not compared: code may end where the address space does.
-    const uint64_t line = line_bytes();
+    const uint64_t line = uint64_t{1} << line_shift_;
     uint64_t lines = ((address & (line - 1)) + bytes + line - 1) >> line_shift_;
     for (uint64_t at = address & ~(line - 1); lines > 0; --lines, at += line) {
-      if (!use_recent(code_, at)) {
+      if (!code_.recent.use(at, code_.tlb)) {
         look_up(code_, at, mode);
       }
     }
@@ -116,6 +120,12 @@ class Processor {
       listener_.happened(kMispredicts, mode, 1);
       wait(penalties_.mispredict, mode);
     }
+  }
+
+  // The next access to anything is looked up.
+  void forget_recent() {
+    data_.recent.forget();
+    code_.recent.forget();
   }
 
   // The machine's address space has changed, by something else than the flushes below: it is looked
@@ -135,23 +145,14 @@ class Processor {
   const Flushed& flushed() const { return flushed_; }
 
  private:
-  // What was accessed a short while ago, and found: a line that is the most recent of its set, so
-  // that another access changes nothing but its translation's time of use. Without a cache: a page.
-  struct Recent {
-    uint64_t tag = ~uint64_t{0};  // number of the line or page, and epoch_
-    Tlb::Entry* entry = nullptr;
-    uint64_t serial = 0;  // of the entry then
-  };
-  static constexpr unsigned kEpochBits = 16;
   static constexpr uint64_t kRecentPages = 256;
 
   struct Side {
+    Recent recent;
     Tlb tlb;
     Cache cache;
-    bool cached;                 // is the cache's part on?
-    unsigned recent_shift;       // of addresses, to lines or pages
-    std::vector<Recent> recent;  // of a power of two; with a cache as many as its sets
-    Source second_tlb_hits;      // the first of one for each page size, or the only one
+    bool cached;             // is the cache's part on?
+    Source second_tlb_hits;  // the first of one for each page size, or the only one
     bool second_tlb_hits_by_size;
     Source walks;  // the first of one for each page size
     Source misses;
@@ -162,36 +163,19 @@ class Processor {
 
   // A change that came without a flush: a reset, a restored machine, system management mode.
   void notice_change();
-  Recent recent(const Side& side, uint64_t address, Tlb::Entry* entry, uint64_t serial) const {
-    const uint64_t number = (address & 0xffff'ffff'ffff) >> side.recent_shift;
-    return {number << kEpochBits | epoch_, entry, serial};
-  }
-  Recent& recent_slot(Side& side, uint64_t address) {
-    return side.recent[(address >> side.recent_shift) & (side.recent.size() - 1)];
-  }
-  bool use_recent(Side& side, uint64_t address) {
-    const Recent& slot = recent_slot(side, address);
-    if (slot.tag != recent(side, address, nullptr, 0).tag || slot.entry->serial != slot.serial) {
-      return false;
-    }
-    side.tlb.use(*slot.entry);
-    return true;
-  }
-  void forget_recent();
   void set_side(Side& side, bool cached, bool tlb_begins, bool cache_begins);
   void look_up(Side& side, uint64_t address, Mode mode);
   Tlb::Entry* translate_slowly(Side& side, uint64_t address, Mode mode);
   void request(uint64_t physical_address, Source requests, Source misses, Mode mode);
   void wait(uint32_t cycles, Mode mode) {
     if (parts_ & kCyclesPart) {
-      listener_.happened(kCycles, mode, cycles);
+      listener_.happened(kWaitCycles, mode, cycles);
     }
   }
 
   const Penalties penalties_;
   const unsigned line_shift_;
   Parts parts_ = 0;
-  uint64_t epoch_ = 0;  // another after each flush, until all of its bits have been used
   AddressSpace space_;
   Generations generations_;
   Side data_;

@@ -57,7 +57,7 @@ void count_stretch(const Stretch& stretch, Mode mode, SourceSet sources, const G
     call_at_limit(stretch.first, source, mode);
   };
   add(kInstructions, stretch.instructions);
-  add(kCycles, stretch.instructions * geometry.cycles_per_instruction);
+  add(kWaitCycles, stretch.instructions * (geometry.cycles_per_instruction - 1));
   add(kBranches, stretch.branch ? 1 : 0);
   add(kFetches, fetches(stretch.start, stretch.end, geometry.fetch_bytes));
   if (sources & bits(kDataAccesses)) {
@@ -102,7 +102,7 @@ void feed_models(qemu_plugin_tb* tb, const Block& block, const Geometry& geometr
   qemu_plugin_insn* const last = qemu_plugin_tb_get_insn(tb, count - 1);
   if (parts & kPredictorPart) {
     qemu_plugin_register_vcpu_insn_exec_cb(first, on_block, QEMU_PLUGIN_CB_NO_REGS, packed);
-    if (is_branch(static_cast<InstructionKind>(block.last_kind))) {
+    if (is_predicted(static_cast<InstructionKind>(block.last_kind))) {
       qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(last, QEMU_PLUGIN_INLINE_STORE_U64,
                                                           word_of(&Vcpu::pending_branch),
                                                           std::bit_cast<uint64_t>(block));

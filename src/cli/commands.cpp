@@ -7,6 +7,7 @@
 #include "cli/annotate.h"
 #include "cli/diff.h"
 #include "cli/export.h"
+#include "cli/flame.h"
 #include "cli/list.h"
 #include "cli/record.h"
 #include "cli/report.h"
@@ -28,6 +29,7 @@ void add_commands(CLI::App& app) {
   add_annotate(app);
   add_diff(app);
   add_work(app);
+  add_flame(app);
   add_export(app);
   add_agent(app);
   // A program of its own (see main.cpp); here for --help.

@@ -14,9 +14,10 @@
 namespace xenoprof {
 namespace {
 
-std::string ability(const XenDomain& domain) {
+// `here`: whether the domain we run in, domain 0, has its driver.
+std::string ability(const XenDomain& domain, bool here) {
   if (domain.id == 0) {
-    return "initiator, active";
+    return here ? "initiator, active" : "nothing without its driver";
   }
   if (domain.type != "pv" && !domain.type.empty()) {
     return "passive only: Xenoprof serves PV domains";
@@ -34,11 +35,13 @@ int list(bool all_events) {
     fmt::print(stderr, "xenoprof: {}\n", error.message);
     status = kExitError;
   };
+  // Busy with a session or not.
+  const bool here = XenoprofDevice::present();
   if (const auto domains = list_xen_domains()) {
     fmt::print("{:>4}  {:<16} {:<5} {:>5}  {}\n", "ID", "DOMAIN", "TYPE", "VCPUS", "CAN BE");
     for (const XenDomain& domain : *domains) {
       fmt::print("{:>4}  {:<16} {:<5} {:>5}  {}\n", domain.id, domain.name, domain.type,
-                 domain.vcpus, ability(domain));
+                 domain.vcpus, ability(domain, here));
     }
   } else {
     complain(domains.error());

@@ -220,6 +220,7 @@ void add_record(CLI::App& app) {
       ->allow_extra_args(false);
   command->add_flag("-g", arguments.call_chains, "Record call chains");
   command->add_option("-o,--output", arguments.output, "Folder for the session")
+      ->type_name("DIR")
       ->capture_default_str();
   command->add_option("--for", arguments.duration,
                       "How long, as in 10s; else until COMMAND ends or Ctrl-C");

@@ -96,7 +96,7 @@ void SourceOption::add_to(CLI::App& command) {
 }
 
 Result<Recorded> SourceOption::read(Stacks stacks) const {
-  return read_and_complain(path_, stacks, !no_progress_);
+  return read_and_complain(path_, stacks, wants_progress());
 }
 
 Result<Recorded> read_and_complain(const std::string& path, Stacks stacks, bool progress) {

@@ -74,6 +74,7 @@ class SourceOption {
   // Prints what was not understood.
   Result<Recorded> read(Stacks stacks) const;
   const std::string& path() const { return path_; }
+  bool wants_progress() const { return !no_progress_; }
 
  private:
   std::string path_ = "xenoprof.session";

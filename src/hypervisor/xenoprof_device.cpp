@@ -81,6 +81,10 @@ std::optional<std::string> reason_not_loaded() {
 
 }  // namespace
 
+bool XenoprofDevice::present() {
+  return ::access(XENOPROF_DEVICE, F_OK) == 0;
+}
+
 Result<XenoprofDevice> XenoprofDevice::open() {
   const int fd = ::open(XENOPROF_DEVICE, O_RDWR | O_CLOEXEC);
   if (fd >= 0) {

@@ -51,6 +51,8 @@ class XenoprofDevice {
   enum class Armed { kYes, kNotListedYet, kBusy };
   enum class Started { kYes, kNotAllArmed };
 
+  // Whether the driver is loaded; the device may be in use.
+  static bool present();
   static Result<XenoprofDevice> open();
   XenoprofDevice(XenoprofDevice&& other) noexcept;
   XenoprofDevice& operator=(XenoprofDevice&& other) noexcept;

@@ -48,6 +48,12 @@ std::string module_name(std::string_view path) {
   return "[" + name + "]";
 }
 
+// Where processes put code that they made (tools/perf/util/map.c, is_anon_memory, 6.1).
+bool is_made_by_process(std::string_view path) {
+  return path.starts_with("//anon") || path.starts_with("/dev/zero") ||
+         path.starts_with("/anon_hugepage");
+}
+
 // Names that the kernel gives to memory that is no file (kernel/events/core.c,
 // perf_event_mmap_event; ipc/shm.c; mm/memfd.c; mm/shmem.c).
 bool is_anonymous(std::string_view path) {
@@ -263,6 +269,9 @@ void Interpreter::on(const MmapRecord& mmap) {
   if (mmap.path == "[vdso]") {
     mapping.page_offset = 0;
     mapping.image = image(mmap.path, mmap.build_id, true);
+  } else if (is_made_by_process(mmap.path)) {
+    // Whoever resolves it finds the names that the process may have written there.
+    mapping.image = image(fmt::format("/tmp/perf-{}.map", mmap.pid), {}, false);
   } else if (!is_anonymous(mmap.path)) {
     mapping.image = image(mmap.path, mmap.build_id, true);
   }

@@ -6,6 +6,8 @@
 #include <bit>
 #include <unordered_map>
 
+#include "symbols/jit_symbols.h"
+
 namespace xenoprof {
 namespace {
 
@@ -62,7 +64,8 @@ Cells::Cells(const Profile& profile) : profile_(profile), line_texts_{"?"} {
   for (const Image& image : profile.images()) {
     const std::string_view name = profile.text(image.name);
     modes_.push_back(mode_of_image(name));
-    without_addresses.push_back(name == kPassiveUserImage || name == kUnknownImage);
+    without_addresses.push_back(name == kPassiveUserImage || name == kUnknownImage ||
+                                jit_process(name));
   }
   std::unordered_map<std::uint64_t, std::uint32_t> ids;
   symbols_.reserve(profile.locations().size());
@@ -125,6 +128,10 @@ std::uint32_t Cells::of(Column column, const SampleKey& key, LocationId location
   return 0;
 }
 
+bool Cells::is_address(std::uint32_t cell) {
+  return (cell & kAddress) != 0;
+}
+
 std::string Cells::text(Column column, std::uint32_t cell) const {
   switch (column) {
     case Column::kDomain:
@@ -132,8 +139,8 @@ std::string Cells::text(Column column, std::uint32_t cell) const {
     case Column::kImage:
       return std::string(name(cell));
     case Column::kSymbol:
-      return (cell & kAddress) != 0 ? fmt::format("{:#x}", addresses_[cell & ~kAddress])
-                                    : std::string(name(cell));
+      return is_address(cell) ? fmt::format("{:#x}", addresses_[cell & ~kAddress])
+                              : std::string(name(cell));
     case Column::kLine:
       return line_texts_[cell];
     case Column::kMode:

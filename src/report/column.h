@@ -45,6 +45,8 @@ class Cells {
   Mode mode_of(LocationId location) const { return modes_[profile_.locations()[location].image]; }
 
   std::string text(Column column, std::uint32_t cell) const;
+  // Of a symbol: there is none, the text is an address.
+  static bool is_address(std::uint32_t cell);
   // An order that depends on the content alone: of texts as such, of numbers by size.
   bool less(Column column, std::uint32_t one, std::uint32_t other) const;
 

@@ -29,9 +29,10 @@ void write_firefox(const NamedStacks& stacks, std::string_view event_name, std::
                    std::string_view name, std::ostream& out);
 
 // A perf.data of all domains. perf knows one machine only, so
-// - a process is named "domain/process", and in the second domain and those after it, which perf
-//   could not tell from the first, process numbers are raised by 4,194,304 (Linux's largest) a
-//   domain and kernel addresses lowered by 8 GiB a domain;
+// - a process is named "domain/process"; from the second domain on, process numbers are raised by
+//   4,194,304 (Linux's largest) a domain;
+// - kernel addresses are lowered by 8 GiB for the first domain, 16 GiB for the second, and so on:
+//   perf could not tell them from each other and from those of the machine where it runs;
 // - kernels' and Xen's functions bear their names; those of programs perf looks up itself, in files
 //   with the same build-id on the machine where it runs;
 // - times are the samples' numbers: a profile has none.

@@ -27,6 +27,12 @@ constexpr std::uint64_t kFirstImage = 0x600000000000u;
 constexpr std::uint64_t kRoomOfImage = std::uint64_t{16} << 30;
 constexpr std::uint64_t kMostImages = 1024;
 constexpr std::uint64_t kPage = 4096;
+// Sampled addresses farther apart are not of one function, whatever their name: each domain may
+// have it.
+constexpr std::uint64_t kLargestGap = std::uint64_t{64} << 10;
+constexpr std::uint64_t kLongestFunction = std::uint64_t{1} << 30;
+// A record has at most 64 KiB; of a deeper stack the innermost frames are kept.
+constexpr std::size_t kLongestChain = 8000;
 
 class PerfExport {
  public:
@@ -79,11 +85,12 @@ Result<void> PerfExport::number_domains() {
   return {};
 }
 
+// The first domain's moves as well: perf may have the kernel of its own machine there.
 std::uint64_t PerfExport::kernel_address(StringId domain, LocationId location) const {
   const std::uint64_t address = profile_.locations()[location].address;
   return cells_.mode_of(location) == Mode::kHypervisor
              ? address
-             : address - domain_index(domain) * kKernelOfDomain;
+             : address - (domain_index(domain) + 1) * kKernelOfDomain;
 }
 
 // perf takes a symbol record outside of all mappings for a piece of code of its own. One for each
@@ -107,12 +114,14 @@ void PerfExport::name_kernels() {
   for (auto first = symbols.begin(); first != symbols.end();) {
     auto end = first;
     std::uint64_t last = first->first;
-    for (; end != symbols.end() && end->second == first->second; ++end) {
+    for (; end != symbols.end() && end->second == first->second &&
+           end->first - last <= kLargestGap && end->first - first->first < kLongestFunction;
+         ++end) {
       last = end->first;
     }
     // A caller stands in the file with the address after its call.
     const std::uint64_t limit = end == symbols.end() ? last + 2 : std::min(last + 2, end->first);
-    if (first->second != 0 && limit - first->first <= 0xffffffffu) {
+    if (first->second != 0) {
       put(builder_.ksymbol({.address = first->first,
                             .length = static_cast<std::uint32_t>(limit - first->first),
                             .removed = false,
@@ -169,6 +178,9 @@ void PerfExport::put_sample(const Sample& sample, std::int32_t pid, std::int32_t
   std::uint64_t leaf = 0;
   bool kernel = false;
   for (const LocationId location : profile_.stack(sample)) {
+    if (chain_.size() >= kLongestChain) {
+      break;
+    }
     const std::uint64_t ip = address(sample.key, pid, location);
     if (chain_.empty() || kernel != is_kernel(location)) {
       kernel = is_kernel(location);

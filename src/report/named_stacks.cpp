@@ -16,8 +16,9 @@ NamedStacks::NamedStacks(const Profile& profile, const Cells& cells, Filter& fil
       samples_(events_),
       name_ids_(3, 0),
       node_ids_(2, 0) {
-  const auto add_name = [&](std::string_view text, std::string_view image, Mode mode) {
-    names_.push_back({text.empty() ? "-" : printable(text), printable(image), mode});
+  const auto add_name = [&](std::string_view text, std::string_view image, Mode mode,
+                            bool is_address = false) {
+    names_.push_back({text.empty() ? "-" : printable(text), printable(image), mode, is_address});
   };
   // Stacks that were met already, under their process.
   Groups known(2, 0);
@@ -55,7 +56,7 @@ NamedStacks::NamedStacks(const Profile& profile, const Cells& cells, Filter& fil
       node = child(node, kFunctionName, symbol, image);
       if (names_.size() < name_ids_.size()) {
         add_name(cells.text(Column::kSymbol, symbol), cells.text(Column::kImage, image),
-                 cells.mode_of(location));
+                 cells.mode_of(location), cells.is_address(symbol));
       }
       const std::uint32_t key[] = {process, *frame};
       node_of[known.of(key)] = node;

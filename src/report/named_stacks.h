@@ -23,6 +23,7 @@ class NamedStacks {
     std::string text;   // printable; "-" for none
     std::string image;  // empty: a domain or a process
     Mode mode = Mode::kUser;
+    bool is_address = false;  // for want of a symbol
   };
   struct Node {
     std::uint32_t parent = 0;  // less than its own index; that of a domain is 0

@@ -109,16 +109,32 @@ void Adder::add_leaves(Filter& filter) {
   }
 }
 
+// In the tree's depth-first order, which keeps the path to the root at hand: a walk up from every
+// frame would take a stack's depth squared.
 void Adder::find_repeated_frames() {
   const auto& frames = profile_.frames();
   repeated_.resize(frames.size());
-  for (StackId frame = 1; frame < frames.size(); ++frame) {
-    const std::uint32_t place = place_of_[frames[frame].location];
-    StackId caller = frames[frame].caller;
-    while (caller != 0 && place_of_[frames[caller].location] != place) {
-      caller = frames[caller].caller;
+  std::vector<StackId> first_callee(frames.size());
+  std::vector<StackId> next_callee(frames.size());
+  for (auto frame = static_cast<StackId>(frames.size() - 1); frame != 0; --frame) {
+    next_callee[frame] = first_callee[frames[frame].caller];
+    first_callee[frames[frame].caller] = frame;
+  }
+  std::vector<std::uint32_t> on_path(places_.size());
+  for (StackId frame = first_callee[0]; frame != 0;) {
+    repeated_[frame] = on_path[place_of_[frames[frame].location]]++ != 0;
+    if (first_callee[frame] != 0) {
+      frame = first_callee[frame];
+      continue;
     }
-    repeated_[frame] = caller != 0;
+    // Back to the nearest frame that has another one beside it.
+    for (; frame != 0; frame = frames[frame].caller) {
+      --on_path[place_of_[frames[frame].location]];
+      if (next_callee[frame] != 0) {
+        frame = next_callee[frame];
+        break;
+      }
+    }
   }
 }
 

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "report/formats.h"
+#include "report/session_text.h"
 #include "report/text_cells.h"
 #include "report/text_columns.h"
 #include "report/text_table.h"
@@ -82,14 +83,7 @@ class TextReport {
 std::string TextReport::header() const {
   std::string out;
   if (session_ != nullptr) {
-    std::string line = "Recorded";
-    if (!session_->started.empty()) {
-      // "2026-01-31T12:00:00+01:00": the clock of the place it was recorded at says enough.
-      std::string when = printable(session_->started.substr(0, 19));
-      std::replace(when.begin(), when.end(), 'T', ' ');
-      line += " " + when;
-    }
-    line += fmt::format(" for {:.1f} s", session_->seconds);
+    std::string line = recorded_text(*session_);
     if (!session_->command.empty()) {
       line += ": " + shortened(printable(session_->command), options_.style.width);
     }
@@ -408,54 +402,8 @@ std::string TextReport::precision() const {
 }
 
 std::string TextReport::losses() const {
-  if (session_ == nullptr) {
-    return "What was lost is not known: there is no session.json with this profile.\n";
-  }
-  std::string lost_text;
-  std::string not_whole;
-  bool buffers = false;
-  for (const DomainTotals& domain : session_->domains) {
-    std::uint64_t taken = 0;
-    std::uint64_t lost = 0;
-    std::map<std::string, std::uint64_t> causes;
-    for (const EventTotals& event : domain.events) {
-      taken += event.taken;
-      for (const auto& [cause, samples] : event.lost) {
-        lost += samples;
-        causes[cause] += samples;
-      }
-    }
-    if (!domain.whole) {
-      not_whole += (not_whole.empty() ? "" : ", ") + printable(domain.name);
-    }
-    if (lost == 0) {
-      continue;
-    }
-    const double part = share(lost, taken);
-    lost_text += lost_text.empty() ? "Lost " : "; ";
-    lost_text += fmt::format(
-        "{} of {} samples ({} %) in {}:", with_separators(lost), with_separators(taken),
-        part < 0.1 ? "less than 0.1" : fmt::format("{:.1f}", part), printable(domain.name));
-    for (const auto& [cause, samples] : causes) {
-      if (samples != 0) {
-        lost_text += fmt::format(" {} {}", printable(cause), with_separators(samples));
-        buffers |= cause != "agent" && cause != "disk";
-      }
-    }
-  }
-  std::string text;
-  if (!lost_text.empty()) {
-    text = lost_text + (buffers ? ". Raise the counts: fewer samples a second, fewer lost." : ".");
-  } else if (not_whole.empty()) {
-    text = "No samples were lost.";
-  }
-  if (!not_whole.empty()) {
-    text +=
-        (text.empty() ? "" : " ") +
-        fmt::format("What was lost in {} is not known: the last counts did not arrive.", not_whole);
-  }
-  return styled(paragraph(text),
-                lost_text.empty() && not_whole.empty() ? Style::kPlain : Style::kBold,
+  return styled(paragraph(losses_text(session_)),
+                session_ == nullptr || is_whole(session_) ? Style::kPlain : Style::kBold,
                 options_.style.colour);
 }
 

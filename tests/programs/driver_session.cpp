@@ -2,8 +2,11 @@
 // One domain's part in a session, straight on the driver: runs it, counts the tracepoint's samples
 // and prints both accounts, for the tests to compare. Static, for the lab's domains.
 //
-//   driver_session initiate --active 0,1 [--passive 2] --counter c0:100000 ... [--seconds N]
-//   driver_session participate [--seconds N]
+//   driver_session initiate --active 0,1 [--passive 2] --counter c0:100000 ... --until FILE
+//   driver_session participate --until FILE
+//
+// The session lasts until FILE is there: how much work falls into it must not depend on how fast
+// the machine is.
 //
 // Output, a line each:
 //   armed / started / stopped
@@ -38,6 +41,7 @@
 namespace {
 
 constexpr std::size_t kRingPages = 1024;
+constexpr auto kLongest = std::chrono::minutes(3);
 const std::string kTracing = "/sys/kernel/tracing";
 
 [[noreturn]] void die(const std::string& what) {
@@ -176,7 +180,7 @@ class Listener {
 struct Options {
   bool initiate = false;
   bool pcs = false;
-  int seconds = 5;
+  std::string until;
   unsigned long passive_samples = 0;
   std::vector<unsigned> active, passive;
   std::vector<xenoprof_counter> counters;
@@ -200,8 +204,8 @@ Options parse(int argc, char** argv) {
     }
     if (++i == argc)
       break;
-    if (name == "--seconds")
-      options.seconds = std::atoi(argv[i]);
+    if (name == "--until")
+      options.until = argv[i];
     else if (name == "--active")
       options.active = parse_domains(argv[i]);
     else if (name == "--passive")
@@ -267,9 +271,9 @@ void configure(int device, const Options& options) {
     die("SET_COUNTERS");
 }
 
-void listen_for(Listener& listener, int seconds) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
-  while (std::chrono::steady_clock::now() < end) {
+void listen_until(Listener& listener, const std::string& file) {
+  const auto end = std::chrono::steady_clock::now() + kLongest;
+  while (access(file.c_str(), F_OK) != 0 && std::chrono::steady_clock::now() < end) {
     usleep(20'000);
     listener.drain();
   }
@@ -303,7 +307,7 @@ int main(int argc, char** argv) {
     insist(device, XENOPROF_START, EAGAIN, "START");
     say("started");
   }
-  listen_for(listener, options.seconds);
+  listen_until(listener, options.until);
   if (options.initiate) {
     if (ioctl(device, XENOPROF_STOP))
       die("STOP");

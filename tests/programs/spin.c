@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* spin MILLIONS: executes that many million instructions in spin_loop(). */
+/*
+ * spin MILLIONS [FILE]: executes that many million instructions in spin_loop(), once FILE is there.
+ */
 #include <stdint.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 __attribute__((noinline)) void spin_loop(uint64_t iterations)
 {
@@ -13,6 +16,8 @@ int main(int argc, char **argv)
 {
 	uint64_t millions = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
 
+	while (argc > 2 && access(argv[2], F_OK) != 0)
+		usleep(20000);
 	if (millions > 0)
 		spin_loop(millions * 500000);
 	return 0;

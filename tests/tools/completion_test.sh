@@ -2,7 +2,7 @@
 # completion_test.sh SHARE: what bash, and zsh and man where they are installed, make of the files
 # in SHARE that the build wrote from the commands.
 set -u
-share=$1
+share=$(realpath "$1")
 failed=0
 
 # expect WORDS... -- COMPLETED...: with the cursor at the end of the last of WORDS.

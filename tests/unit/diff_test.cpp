@@ -84,7 +84,8 @@ TEST(Diff, CountsEventsPerWork) {
 
 TEST(Diff, OfAProfileWithItselfIsNothing) {
   const Profile profile = one_function(1000);
-  for (const Json& row : diff_json(profile, profile)["rows"]) {
+  const Json json = diff_json(profile, profile);
+  for (const Json& row : json["rows"]) {
     EXPECT_EQ(row["growth"][0], 0);
     EXPECT_EQ(row["beyond_error"][0], false);
   }
@@ -113,7 +114,8 @@ Halves split_at_random(unsigned seed) {
 TEST(Diff, OfTwoHalvesOfAProfileIsWithinSamplingError) {
   for (const unsigned seed : {1u, 2u, 3u}) {
     const Halves halves = split_at_random(seed);
-    for (const Json& row : diff_json(halves.one, halves.other)["rows"]) {
+    const Json json = diff_json(halves.one, halves.other);
+    for (const Json& row : json["rows"]) {
       EXPECT_EQ(row["beyond_error"][0], false) << row;
     }
   }
@@ -155,7 +157,8 @@ TEST(Diff, SharesAddUpToAll) {
     add(other, {.calls = {{"/bin/a", name}}, .samples = name[0] == 'a' ? 900u : 200u});
   }
   double sum = 0;
-  for (const Json& row : diff_json(base, other)["rows"]) {
+  const Json json = diff_json(base, other);
+  for (const Json& row : json["rows"]) {
     sum += row["share"][0].get<double>();
   }
   EXPECT_NEAR(sum, 1, 1e-9);

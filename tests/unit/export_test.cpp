@@ -173,7 +173,7 @@ TEST_F(PerfExport, KeepsPlacesAndCallers) {
     if (sample.samples[0] == 4) {
       found = true;
       ASSERT_EQ(places.size(), 2u);
-      EXPECT_EQ(places[0].second, kSend.address);
+      EXPECT_EQ(places[0].second, kSend.address - (std::uint64_t{8} << 30));
       EXPECT_EQ(places[1], std::pair(std::string_view("/bin/a"), kMain.address));
       EXPECT_EQ(sample.key.vcpu, 1u);
       EXPECT_EQ(sample.key.tid, 11);
@@ -191,6 +191,15 @@ TEST_F(PerfExport, TellsProcessesOfOneNumberApart) {
   }
   ASSERT_EQ(pids.size(), 2u);
   EXPECT_NE(pids["dom0/a"], pids["guest1/b;c\n"]);
+}
+
+TEST_F(PerfExport, CutsAStackThatNoRecordHolds) {
+  Profile profile({{"cycles", 10}});
+  StackSample deep;
+  deep.calls.assign(20'000, kMain);
+  add(profile, deep);
+  const Profile back = there_and_back(profile);
+  ASSERT_EQ(back.total(0), 1u);
 }
 
 TEST_F(PerfExport, WhatCannotBeWrittenIsASentence) {

@@ -72,7 +72,7 @@ TEST_F(PerfInterpreter, EventsAndVcpusAreKeptApart) {
   EXPECT_EQ(result(), (Lines{":8 7/8 3 user [unknown]+5: 0,1", ":8 7/8 2 user [unknown]+5: 1,0"}));
 }
 
-TEST_F(PerfInterpreter, MemoryThatIsNoFileIsUnknown) {
+TEST_F(PerfInterpreter, MemoryThatIsNoFileIsUnknownOrOfItsProcess) {
   mmap(7, 0x1000, 0x1000, 0, "//anon");
   mmap(7, 0x2000, 0x1000, 0, "[heap]");
   mmap(7, 0x3000, 0x1000, 0, "/memfd:jit (deleted)");
@@ -83,7 +83,7 @@ TEST_F(PerfInterpreter, MemoryThatIsNoFileIsUnknown) {
   user_sample(7, 7, 0x4010);
   user_sample(7, 7, 0x7010);
   EXPECT_EQ(result(),
-            (Lines{":7 7/7 0 user [unknown]+1010: 1,0", ":7 7/7 0 user [unknown]+2010: 1,0",
+            (Lines{":7 7/7 0 user /tmp/perf-7.map+1010: 1,0", ":7 7/7 0 user [unknown]+2010: 1,0",
                    ":7 7/7 0 user [unknown]+3010: 1,0", ":7 7/7 0 user [unknown]+4010: 1,0",
                    ":7 7/7 0 user [vdso]+10: 1,0"}));
 }

@@ -176,6 +176,7 @@ TEST(Geometry, FiguresThatMakeNoMachineAreRefused) {
            Bad{"branch_targets", "3", "branch_targets"},
            Bad{"branch_targets", "1024M", "branch_targets"},
            Bad{"return_stack", "65537", "return_stack"},
+           Bad{"cpi", "0", "cpi"},
        }) {
     Geometry geometry = family10h();
     ASSERT_TRUE(set_figure(geometry, bad.name, bad.value).has_value()) << bad.name;

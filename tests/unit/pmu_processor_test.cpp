@@ -96,7 +96,7 @@ TEST_F(ProcessorTest, AFirstAccessMissesEverywhere) {
                               {{kDataMisses, kUser}, 1},
                               {{kL2RequestsData, kUser}, 1},
                               {{kL2MissesData, kUser}, 1},
-                              {{kCycles, kUser}, 100'002'000}}));
+                              {{kWaitCycles, kUser}, 100'002'000}}));
   processor.access(kData + 100, kUser);
   processor.access(kData + 127, kUser);  // the same line
   EXPECT_EQ(take(), Happened{});
@@ -104,7 +104,7 @@ TEST_F(ProcessorTest, AFirstAccessMissesEverywhere) {
   EXPECT_EQ(take(), (Happened{{{kDataMisses, kUser}, 1},
                               {{kL2RequestsData, kUser}, 1},
                               {{kL2MissesData, kUser}, 1},
-                              {{kCycles, kUser}, 1000}}));
+                              {{kWaitCycles, kUser}, 1000}}));
 }
 
 TEST_F(ProcessorTest, AFirstFetchMissesEverywhere) {
@@ -116,7 +116,7 @@ TEST_F(ProcessorTest, AFirstFetchMissesEverywhere) {
                               {{kFetchMisses, kKernel}, 1},
                               {{kL2RequestsCode, kKernel}, 1},
                               {{kL2MissesCode, kKernel}, 1},
-                              {{kCycles, kKernel}, 100'002'000}}));
+                              {{kWaitCycles, kKernel}, 100'002'000}}));
   processor.fetch(kData, kLine, kKernel);
   EXPECT_EQ(take(), Happened{});
 }
@@ -135,7 +135,7 @@ TEST_F(ProcessorTest, CodeIsFetchedByTheLine) {
                               {{kFetchMisses, kUser}, 1},
                               {{kL2RequestsCode, kUser}, 1},
                               {{kL2MissesCode, kUser}, 1},
-                              {{kCycles, kUser}, 100'001'001}}));
+                              {{kWaitCycles, kUser}, 100'001'001}}));
 }
 
 TEST_F(ProcessorTest, CodeMayEndWithTheAddressSpace) {
@@ -170,7 +170,7 @@ TEST_F(ProcessorTest, EachPageSizeHasWalksAndSecondLevelHitsOfItsOwn) {
         }
       }
     }
-    EXPECT_EQ((again[{kCycles, kUser}] / 1'000'000), 49u);
+    EXPECT_EQ((again[{kWaitCycles, kUser}] / 1'000'000), 49u);
   }
   map(kData + (uint64_t{2} << 38), 1, k1G);
   processor.access(kData + (uint64_t{2} << 38), kUser);
@@ -186,7 +186,8 @@ TEST_F(ProcessorTest, CodeHasOneKindOfSecondLevelHit) {
     return take();
   };
   EXPECT_EQ((round()[{kItlbWalks, kUser}]), 33u);
-  EXPECT_EQ(round(), (Happened{{{kItlbSecondHits, kUser}, 33}, {{kCycles, kUser}, 33'000'000}}));
+  EXPECT_EQ(round(),
+            (Happened{{{kItlbSecondHits, kUser}, 33}, {{kWaitCycles, kUser}, 33'000'000}}));
 }
 
 TEST_F(ProcessorTest, WhatFellOutOfTheFirstLevelIsFoundInTheSecond) {
@@ -201,9 +202,9 @@ TEST_F(ProcessorTest, WhatFellOutOfTheFirstLevelIsFoundInTheSecond) {
     return take();
   };
   round();
-  EXPECT_EQ(
-      round(),
-      (Happened{{{kDataMisses, kUser}, 3}, {{kL2RequestsData, kUser}, 3}, {{kCycles, kUser}, 3}}));
+  EXPECT_EQ(round(), (Happened{{{kDataMisses, kUser}, 3},
+                               {{kL2RequestsData, kUser}, 3},
+                               {{kWaitCycles, kUser}, 3}}));
 }
 
 TEST_F(ProcessorTest, CodeAndDataShareTheSecondLevel) {
@@ -215,7 +216,7 @@ TEST_F(ProcessorTest, CodeAndDataShareTheSecondLevel) {
                               {{kL2RequestsWalk, kUser}, 1},
                               {{kFetchMisses, kUser}, 1},
                               {{kL2RequestsCode, kUser}, 1},
-                              {{kCycles, kUser}, 100'000'002}}));
+                              {{kWaitCycles, kUser}, 100'000'002}}));
 }
 
 TEST_F(ProcessorTest, EachModeIsReportedAsItself) {
@@ -237,7 +238,7 @@ TEST_F(ProcessorTest, DevicesAreTranslatedButNotCached) {
   const Happened walk{{{kDtlbWalks, kUser}, 1},
                       {{kL2RequestsWalk, kUser}, 1},
                       {{kL2MissesWalk, kUser}, 1},
-                      {{kCycles, kUser}, 100'001'000}};
+                      {{kWaitCycles, kUser}, 100'001'000}};
   processor.access(kData, kUser);
   EXPECT_EQ(take(), walk);
   for (uint64_t at = 0; at < kPage; at += kLine) {
@@ -257,7 +258,7 @@ TEST_F(ProcessorTest, WithoutPagingThereIsNothingToTranslate) {
                               {{kFetchMisses, kKernel}, 1},
                               {{kL2RequestsCode, kKernel}, 1},
                               {{kL2MissesCode, kKernel}, 1},
-                              {{kCycles, kKernel}, 2000}}));
+                              {{kWaitCycles, kKernel}, 2000}}));
   machine.device_from = 0xb8000;
   machine.device_to = 0xc0000;
   processor.access(0xb8000, kKernel);
@@ -312,17 +313,17 @@ TEST_F(ProcessorTest, PartsThatWereOffBeginEmptyAndTheOthersGoOn) {
                              {{kL2RequestsWalk, kUser}, 1},
                              {{kDataMisses, kUser}, 1},
                              {{kL2RequestsData, kUser}, 1},
-                             {{kCycles, kUser}, 100'000'002}}));
+                             {{kWaitCycles, kUser}, 100'000'002}}));
   processor.set_parts(kAllParts & ~kCodePart);
   processor.set_parts(kAllParts);
   EXPECT_EQ(use(), (Happened{{{kItlbWalks, kUser}, 1},
                              {{kL2RequestsWalk, kUser}, 1},
                              {{kFetchMisses, kUser}, 1},
                              {{kL2RequestsCode, kUser}, 1},
-                             {{kCycles, kUser}, 100'000'002}}));
+                             {{kWaitCycles, kUser}, 100'000'002}}));
   processor.set_parts(kAllParts & ~kPredictorPart);
   processor.set_parts(kAllParts);
-  EXPECT_EQ(use(), (Happened{{{kMispredicts, kUser}, 1}, {{kCycles, kUser}, 7}}));
+  EXPECT_EQ(use(), (Happened{{{kMispredicts, kUser}, 1}, {{kWaitCycles, kUser}, 7}}));
 }
 
 TEST(Parts, AreThoseThatTheSourcesNeed) {
@@ -341,7 +342,7 @@ TEST(Parts, AreThoseThatTheSourcesNeed) {
     EXPECT_EQ(parts_for(SourceSet{1} << (kL2MissesCode + size)), kL2Part | kDataPart | kCodePart);
   }
   EXPECT_EQ(parts_for(bits(kMispredicts)), kPredictorPart);
-  EXPECT_EQ(parts_for(bits(kCycles)), kAllParts);
+  EXPECT_EQ(parts_for(bits(kWaitCycles)), kAllParts);
   EXPECT_EQ(parts_for(bits(kMispredicts) | bits(kDataMisses)), kPredictorPart | kDataPart);
 }
 
@@ -361,7 +362,7 @@ TEST_F(ProcessorTest, AnotherAddressSpaceWalksAgainAndKeepsTheCaches) {
   EXPECT_EQ(use(), (Happened{{{kDtlbWalks, kUser}, 1},
                              {{kItlbWalks, kUser}, 1},
                              {{kL2RequestsWalk, kUser}, 2},
-                             {{kCycles, kUser}, 200'000'002}}));
+                             {{kWaitCycles, kUser}, 200'000'002}}));
   EXPECT_EQ(processor.flushed().data_walks, 1u);
   EXPECT_EQ(processor.flushed().fetch_walks, 1u);
   processor.flush();
@@ -484,7 +485,7 @@ TEST_F(ProcessorTest, AChangeThatNothingAnnouncedIsNoticed) {
   EXPECT_EQ(take(), (Happened{{{kDataMisses, kUser}, 1},
                               {{kL2RequestsData, kUser}, 1},
                               {{kL2MissesData, kUser}, 1},
-                              {{kCycles, kUser}, 1000}}));
+                              {{kWaitCycles, kUser}, 1000}}));
   machine.space = before;
   processor.access(kData, kUser);
   EXPECT_EQ(take(kDtlbWalks), 1u);
@@ -512,7 +513,7 @@ TEST_F(ProcessorTest, AGuestHasTranslationsOfItsOwnAndWalksTwoTables) {
   EXPECT_EQ(take(), (Happened{{{kDtlbWalks, kGuestUser}, 1},
                               {{kL2RequestsWalk, kGuestUser}, 2},
                               {{kL2MissesWalk, kGuestUser}, 2},
-                              {{kCycles, kGuestUser}, 100'002'000}}));
+                              {{kWaitCycles, kGuestUser}, 100'002'000}}));
 
   machine.space = host;
   processor.forget_address_space();
@@ -525,7 +526,7 @@ TEST_F(ProcessorTest, MispredictsAreWaitedFor) {
     processor.branch(InstructionKind::kIndirectJump, 0x1000, 0x1002, 0x2000, kKernel);
     return take();
   };
-  EXPECT_EQ(branch(), (Happened{{{kMispredicts, kKernel}, 1}, {{kCycles, kKernel}, 7}}));
+  EXPECT_EQ(branch(), (Happened{{{kMispredicts, kKernel}, 1}, {{kWaitCycles, kKernel}, 7}}));
   EXPECT_EQ(branch(), Happened{});
 }
 
@@ -581,7 +582,8 @@ TEST_F(LargeCode, SecondLevelHitsOfCodeAreOneKindWhateverThePage) {
     return take();
   };
   EXPECT_EQ((round()[{of_size(kItlbWalks, k2M), kUser}]), 17u);
-  EXPECT_EQ(round(), (Happened{{{kItlbSecondHits, kUser}, 17}, {{kCycles, kUser}, 17'000'000}}));
+  EXPECT_EQ(round(),
+            (Happened{{{kItlbSecondHits, kUser}, 17}, {{kWaitCycles, kUser}, 17'000'000}}));
 }
 
 Geometry with_shared_l2() {
@@ -603,9 +605,9 @@ TEST(SharedSecondLevel, OneFindsWhatAnotherBrought) {
   EXPECT_EQ((recorders[0].events[{kL2MissesData, kUser}]), 1u);
   other.set_parts(kAllParts);  // leaves alone what the first one uses
   other.access(0x1000, kUser);
-  EXPECT_EQ(
-      recorders[1].events,
-      (Happened{{{kDataMisses, kUser}, 1}, {{kL2RequestsData, kUser}, 1}, {{kCycles, kUser}, 1}}));
+  EXPECT_EQ(recorders[1].events, (Happened{{{kDataMisses, kUser}, 1},
+                                           {{kL2RequestsData, kUser}, 1},
+                                           {{kWaitCycles, kUser}, 1}}));
 }
 
 TEST(SharedSecondLevel, LosesNothingBetweenThreads) {

@@ -61,10 +61,9 @@ TEST(Counters, CountTheirEventAndNoOther) {
     Source source;
   };
   for (const Event event :
-       {Event{0x40, kDataAccesses}, Event{0x41, kDataMisses}, Event{0x76, kCycles},
-        Event{0x80, kFetches}, Event{0x81, kFetchMisses}, Event{0x84, kItlbSecondHits},
-        Event{0xc0, kInstructions}, Event{0xc2, kBranches}, Event{0xc3, kMispredicts},
-        Event{0xcf, kInterrupts}}) {
+       {Event{0x40, kDataAccesses}, Event{0x41, kDataMisses}, Event{0x80, kFetches},
+        Event{0x81, kFetchMisses}, Event{0x84, kItlbSecondHits}, Event{0xc0, kInstructions},
+        Event{0xc2, kBranches}, Event{0xc3, kMispredicts}, Event{0xcf, kInterrupts}}) {
     for (const uint64_t mask : {0x00, 0xff}) {  // these have no units
       Counters counters{};
       counters.write_select(0, event.code | unit_mask(mask) | kBoth | kSelectEnable, Totals{});
@@ -75,6 +74,15 @@ TEST(Counters, CountTheirEventAndNoOther) {
       }
     }
   }
+}
+
+TEST(Counters, CyclesAreInstructionsAndWhatIsWaitedFor) {
+  Counters counters{};
+  counters.write_select(0, kCyclesEvent | kBoth | kSelectEnable, Totals{});
+  Totals now = happened(kInstructions, 5, 6);
+  now[kWaitCycles][kUser] = 100;
+  now[kBranches][kUser] = 1000;
+  EXPECT_EQ(counters.read(0, now), 111u);
 }
 
 TEST(Counters, UnitMaskSelectsTheSourcesThatAreSummed) {
@@ -291,9 +299,9 @@ TEST(Counters, SayWhatMustBeCounted) {
   Counters counters{};
   EXPECT_EQ(counters.sources(), 0u);
   counters.write_select(0, kCyclesEvent | kBoth | kSelectEnable, Totals{});
-  EXPECT_EQ(counters.sources(), bits(kCycles));
+  EXPECT_EQ(counters.sources(), bits(kInstructions) | bits(kWaitCycles));
   counters.write_select(1, kBranchesEvent | kBoth | kSelectEnable, Totals{});
-  EXPECT_EQ(counters.sources(), bits(kCycles) | bits(kBranches));
+  EXPECT_EQ(counters.sources(), bits(kInstructions) | bits(kWaitCycles) | bits(kBranches));
   counters.write_select(0, kCyclesEvent | kBoth, Totals{});
   EXPECT_EQ(counters.sources(), bits(kBranches));
 }
