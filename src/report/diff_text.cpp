@@ -191,7 +191,7 @@ std::string DiffText::event(const Comparison& domains, const Comparison& functio
 std::string DiffText::losses(const DiffInput& input) const {
   const std::string name = printable(input.name);
   if (input.session == nullptr) {
-    return "What " + name + " lost is not known.";
+    return "What " + name + " lost is known only if a note says it.";
   }
   std::uint64_t taken = 0;
   std::uint64_t delivered = 0;

@@ -41,7 +41,8 @@ std::string recorded_text(const SessionRecord& session) {
 
 std::string losses_text(const SessionRecord* session) {
   if (session == nullptr) {
-    return "What was lost is not known: there is no session.json with this profile.";
+    return "There is no session.json with this profile: what was lost is known only if a note says "
+           "it.";
   }
   std::string text;
   std::string not_whole;
