@@ -9,6 +9,7 @@
 #include "perf/data_reader.h"
 #include "perf/interpret.h"
 #include "pprof/pprof.h"
+#include "symbols/jit_symbols.h"
 #include "symbols/resolve.h"
 
 namespace xenoprof {
@@ -20,6 +21,24 @@ bool is_perf_data(const std::filesystem::path& path) {
   std::ifstream(path, std::ios::binary).read(magic.data(), magic.size());
   const std::string_view text(magic.data(), magic.size());
   return text == "PERFILE2" || text == "2ELIFREP";
+}
+
+// What has no build-id gets its names by its path alone.
+void note_unidentified(Recorded& recorded) {
+  const Profile& profile = recorded.profile;
+  std::size_t files = 0;
+  bool kernel = false;
+  for (const Image& image : profile.images()) {
+    const std::string_view name = profile.text(image.name);
+    kernel |= image.build_id == 0 && name == kKernelImage;
+    files += image.build_id == 0 && name.starts_with('/') && !jit_process(name) ? 1 : 0;
+  }
+  if (kernel || files != 0) {
+    recorded.notes.push_back(
+        fmt::format("Recorded without build-id: {}{}{}. Names are those of what is here now.",
+                    kernel ? "the kernel" : "", kernel && files != 0 ? ", " : "",
+                    files == 0 ? "" : fmt::format("{} file{}", files, files == 1 ? "" : "s")));
+  }
 }
 
 Result<Recorded> read_perf_data(const std::filesystem::path& path, Stacks stacks,
@@ -50,6 +69,7 @@ Result<Recorded> read_perf_data(const std::filesystem::path& path, Stacks stacks
   }
   interpreter.set_build_ids(reader->build_ids());
   Recorded recorded{std::move(interpreter.profile()), {}, reader->notes()};
+  note_unidentified(recorded);
   for (std::string& note : resolve(recorded.profile)) {
     recorded.notes.push_back(std::move(note));
   }
