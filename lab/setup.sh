@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Installs the Debian packages that building xenoprof takes, those that are missing. What the lab's
-# machines are made of is not installed: the lab keeps it in the user's cache.
+# Installs the Debian packages that building xenoprof takes and those named as arguments, where they
+# are missing. What the lab's machines are made of is not installed: the lab keeps it in the user's
+# cache.
 set -e
 
 # The last line builds the kernel module and carries the lab's downloads.
@@ -14,7 +15,7 @@ packages="
 "
 
 missing=
-for package in $packages; do
+for package in $packages "$@"; do
   state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
   [ "$state" = installed ] || missing="$missing $package"
 done

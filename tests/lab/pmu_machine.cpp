@@ -45,7 +45,7 @@ PmuMachine& PmuMachine::shared(const std::string& arguments) {
 
 PmuMachine::PmuMachine(LabMachine& lab) : lab_(&lab) {
   for (const std::string name :
-       {"pmu_interrupts", "pmu_loop", "pmu_oracle", "pmu_reads"}) {
+       {"pmu_interrupts", "pmu_loop", "pmu_oracle", "pmu_pingpong", "pmu_reads", "pmu_work"}) {
     lab_->copy_in(std::filesystem::path(XENOPROF_BUILD) / "bin" / ("prog_" + name), "linux",
                   "/usr/bin/" + name);
   }
