@@ -65,11 +65,11 @@ Counts PmuMachine::stat(const std::string& options) const {
 
 Counts PmuMachine::rounds(const std::string& loop, std::int64_t times,
                           const std::vector<std::string>& events) const {
-  constexpr std::size_t kCounters = 4;
+  constexpr std::size_t kAtOnce = 3;
   Counts counts;
-  for (std::size_t i = 0; i < events.size(); i += kCounters) {
+  for (std::size_t i = 0; i < events.size(); i += kAtOnce) {
     const auto end =
-        events.begin() + static_cast<std::ptrdiff_t>(std::min(i + kCounters, events.size()));
+        events.begin() + static_cast<std::ptrdiff_t>(std::min(i + kAtOnce, events.size()));
     const auto result =
         sh(fmt::format("pmu_oracle {} {} {}", loop, times,
                        fmt::join(events.begin() + static_cast<std::ptrdiff_t>(i), end, " ")));

@@ -66,7 +66,7 @@ INSTANTIATE_TEST_SUITE_P(
     Data, Family10h,
     testing::Values(
         // First level: 48 pages. Second: 512 in 4 ways.
-        Oracle{"pages 40", 120, 40, {{"0145", 0}, {"0146", 0}, {"41", 0}, {"76", 40 * 3}}},
+        Oracle{"pages 40", 300, 40, {{"0145", 0}, {"0146", 0}, {"41", 0}, {"76", 40 * 3}}},
         Oracle{"pages 64", 75, 64, {{"0145", 64}, {"0146", 0}, {"41", 0}, {"76", 64 * (3 + 5)}}},
         // A line of each page, in 64 sets of L1D: more than it has ways.
         Oracle{"pages 384",
@@ -90,7 +90,7 @@ INSTANTIATE_TEST_SUITE_P(
                 {"76", 640 * (3 + 20 + 12 + 12)}}},
         // 2 MiB pages: 48 in the first level, 128 in 2 ways in the second, of which
         // one page in 8 MiB finds 32.
-        Oracle{"large-pages 40", 120, 40, {{"0145", 0}, {"0245", 0}, {"0246", 0}, {"76", 40 * 3}}},
+        Oracle{"large-pages 40", 300, 40, {{"0145", 0}, {"0245", 0}, {"0246", 0}, {"76", 40 * 3}}},
         Oracle{"large-pages 64",
                75,
                64,
@@ -100,12 +100,12 @@ INSTANTIATE_TEST_SUITE_P(
                64,
                {{"0146", 0}, {"0245", 0}, {"0246", 64}, {"76", 64 * (3 + 20 + 12)}}},
         // L1D: 1024 lines, 2 ways of 32 KiB.
-        Oracle{"lines 512", 9, 512, {{"41", 0}, {"027d", 0}, {"0145", 0}, {"76", 512 * 3}}},
+        Oracle{"lines 512", 23, 512, {{"41", 0}, {"027d", 0}, {"0145", 0}, {"76", 512 * 3}}},
         Oracle{"lines 2048",
                2,
                2048,
                {{"41", 2048}, {"027d", 2048}, {"027e", 0}, {"76", 2048 * (3 + 12)}}},
-        Oracle{"stride-32768 2", 2400, 2, {{"41", 0}, {"0145", 0}, {"76", 2 * 3}}},
+        Oracle{"stride-32768 2", 6000, 2, {{"41", 0}, {"0145", 0}, {"76", 2 * 3}}},
         Oracle{"stride-32768 3", 1600, 3, {{"41", 3}, {"0145", 0}, {"76", 3 * (3 + 12)}}},
         // L2: 8192 lines, found by physical address.
         Oracle{"lines-in-large-pages 4096",
@@ -121,7 +121,7 @@ INSTANTIATE_TEST_SUITE_P(
     Code, Family10h,
     testing::Values(
         // First level: 32 pages. Second: 512 in 4 ways.
-        Oracle{"code-pages 24", 500, 24, {{"84", 0}, {"0185", 0}, {"81", 0}, {"76", 26}}},
+        Oracle{"code-pages 24", 3000, 24, {{"84", 0}, {"0185", 0}, {"81", 0}, {"76", 26}}},
         Oracle{"code-pages 64", 75, 64, {{"84", 64}, {"0185", 0}, {"81", 0}, {"76", 66 + 64 * 5}}},
         Oracle{"code-pages 384",
                12,
@@ -143,12 +143,12 @@ INSTANTIATE_TEST_SUITE_P(
                 {"047d", 640},
                 {"76", 642 + 640 * (20 + 12 + 12)}}},
         // 2 MiB pages: 16, and no second level.
-        Oracle{"code-large-pages 8", 1500, 8, {{"84", 0}, {"0185", 0}, {"0285", 0}, {"76", 10}}},
+        Oracle{"code-large-pages 8", 9000, 8, {{"84", 0}, {"0185", 0}, {"0285", 0}, {"76", 10}}},
         Oracle{"code-large-pages 24",
                200,
                24,
                {{"84", 0}, {"0185", 0}, {"0285", 24}, {"76", 26 + 24 * (20 + 12)}}},
-        Oracle{"code-lines 512", 23, 512, {{"81", 0}, {"017d", 0}, {"84", 0}, {"76", 514}}},
+        Oracle{"code-lines 512", 141, 512, {{"81", 0}, {"017d", 0}, {"84", 0}, {"76", 514}}},
         Oracle{"code-lines 1536",
                3,
                1536,
@@ -182,7 +182,7 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Data, Paper,
     testing::Values(
-        Oracle{"pages 48", 100, 48, {{"0145", 0}, {"0146", 0}, {"41", 0}, {"76", 48 * 3}}},
+        Oracle{"pages 48", 250, 48, {{"0145", 0}, {"0146", 0}, {"41", 0}, {"76", 48 * 3}}},
         Oracle{"pages 96",
                50,
                96,
@@ -202,15 +202,15 @@ INSTANTIATE_TEST_SUITE_P(
                 {"047d", 320},
                 {"047e", 0},
                 {"76", 320 * (3 + 25 + 7 + 7)}}},
-        Oracle{"large-pages 48", 100, 48, {{"0245", 0}, {"0146", 0}, {"0246", 0}, {"76", 48 * 3}}},
+        Oracle{"large-pages 48", 250, 48, {{"0245", 0}, {"0146", 0}, {"0246", 0}, {"76", 48 * 3}}},
         Oracle{"large-pages 96",
                50,
                96,
                {{"0245", 0}, {"0146", 0}, {"0246", 96}, {"76", 96 * (3 + 25 + 7)}}},
-        Oracle{"lines 64", 75, 64, {{"41", 0}, {"027d", 0}, {"0146", 0}, {"76", 64 * 3}}},
+        Oracle{"lines 64", 188, 64, {{"41", 0}, {"027d", 0}, {"0146", 0}, {"76", 64 * 3}}},
         Oracle{
             "lines 256", 19, 256, {{"41", 256}, {"027d", 256}, {"027e", 0}, {"76", 256 * (3 + 7)}}},
-        Oracle{"stride-2048 3", 1600, 3, {{"41", 0}, {"0146", 0}, {"76", 3 * 3}}},
+        Oracle{"stride-2048 3", 4000, 3, {{"41", 0}, {"0146", 0}, {"76", 3 * 3}}},
         Oracle{"stride-2048 5", 960, 5, {{"41", 5}, {"0146", 0}, {"76", 5 * (3 + 7)}}},
         Oracle{"lines-in-large-pages 4096",
                2,
@@ -225,7 +225,7 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Code, Paper,
     testing::Values(
-        Oracle{"code-pages 48", 250, 48, {{"84", 0}, {"0185", 0}, {"81", 0}, {"76", 50}}},
+        Oracle{"code-pages 48", 1500, 48, {{"84", 0}, {"0185", 0}, {"81", 0}, {"76", 50}}},
         Oracle{"code-pages 96",
                50,
                96,
@@ -245,12 +245,12 @@ INSTANTIATE_TEST_SUITE_P(
                 {"017d", 320},
                 {"047d", 320},
                 {"76", 322 + 320 * (25 + 7 + 7)}}},
-        Oracle{"code-large-pages 48", 250, 48, {{"84", 0}, {"0185", 0}, {"0285", 0}, {"76", 50}}},
+        Oracle{"code-large-pages 48", 1500, 48, {{"84", 0}, {"0185", 0}, {"0285", 0}, {"76", 50}}},
         Oracle{"code-large-pages 96",
                50,
                96,
                {{"84", 0}, {"0185", 0}, {"0285", 96}, {"76", 98 + 96 * (25 + 7)}}},
-        Oracle{"code-lines 128", 94, 128, {{"81", 0}, {"017d", 0}, {"84", 0}, {"76", 130}}},
+        Oracle{"code-lines 128", 562, 128, {{"81", 0}, {"017d", 0}, {"84", 0}, {"76", 130}}},
         Oracle{"code-lines 512",
                9,
                512,
@@ -282,9 +282,9 @@ TEST(StockPerf, CountsTheSameByItsOwnNames) {
   const PmuMachine& machine = PmuMachine::shared("preset=family10h");
   const std::string events =
       "-e '{dTLB-load-misses:u,L1-dcache-load-misses:u,cache-references:u,branches:u}' ";
-  auto full = machine.stat(events + "pmu_oracle pages 320 2000");
-  auto empty = machine.stat(events + "pmu_oracle pages 320 0");
-  constexpr int64_t kSteps = 320 * 2000;
+  auto full = machine.stat(events + "pmu_oracle pages 640 300");
+  auto empty = machine.stat(events + "pmu_oracle pages 640 0");
+  constexpr int64_t kSteps = 640 * 300;
   // perf prints some names without their modifier.
   for (const std::string event : {"dTLB-load-misses", "L1-dcache-load-misses", "branches:u"}) {
     EXPECT_NEAR(full[event] - empty[event], kSteps, kSteps / 1000) << event;

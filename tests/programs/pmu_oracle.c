@@ -4,9 +4,9 @@
 //   pmu_oracle CASE N ROUNDS [EVENT...]
 //
 // Goes round once, then ROUNDS times more; what the rounds cost is the count of a run less that of
-// a run with 0 rounds. With up to 4 raw events (hexadecimal) it counts them itself, in user mode,
-// with RDPMC around 1 + ROUNDS rounds and around one, and prints the difference. Of either the most
-// frequent of many trials' counts is taken: trials without interrupts are all the same. All loops
+// a run with 0 rounds. With up to 3 raw events (hexadecimal) it counts them itself, in user mode,
+// with RDPMC around 1 + ROUNDS rounds and around one, and prints the difference. The fourth counter
+// counts interrupts, whose code and data would take part: it tries until none has come. All loops
 // touch nothing but what they are about: no stack, no data.
 #define _GNU_SOURCE
 #include <linux/perf_event.h>
@@ -21,8 +21,9 @@
 #define LINE 64ul
 #define PAGE 4096ul
 #define LARGE (2ul << 20)
-#define COUNTERS 4
-#define TRIALS 41
+#define EVENTS 3
+#define INTERRUPTS 0xcf
+#define TRIALS 5000
 
 static void die(const char *what)
 {
@@ -254,60 +255,47 @@ static uint64_t read_counter(uint32_t index)
 	return (uint64_t)high << 32 | low;
 }
 
-static int64_t most_frequent(const int64_t *counts)
-{
-	int64_t found = counts[0];
-	int most = 0;
-
-	for (int i = 0; i < TRIALS; ++i) {
-		int times = 0;
-
-		for (int j = 0; j < TRIALS; ++j)
-			times += counts[j] == counts[i];
-		if (times > most) {
-			most = times;
-			found = counts[i];
-		}
-	}
-	return found;
-}
-
 static int count(void (*go)(uint64_t rounds), uint64_t rounds, char **codes, int events)
 {
-	static int64_t cost[2][COUNTERS][TRIALS];
-	volatile struct perf_event_mmap_page *page[COUNTERS];
-	const uint64_t times[2] = {1, 1 + rounds}; // no branch, which would be counted
+	volatile struct perf_event_mmap_page *page[EVENTS + 1];
+	const uint64_t times[] = {1, 1, 1 + rounds}; // the first time to warm up
+	uint64_t before[3][EVENTS + 1], after[3][EVENTS + 1];
 
-	for (int i = 0; i < events; ++i) {
-		page[i] = open_event(strtoull(codes[i], NULL, 16));
+	for (int i = 0; i <= events; ++i) {
+		page[i] = open_event(i < events ? strtoull(codes[i], NULL, 16) : INTERRUPTS);
 		if (!page[i]->cap_user_rdpmc || !page[i]->index) {
-			fprintf(stderr, "event %s has no counter to read\n", codes[i]);
+			fprintf(stderr, "no counter to read for event %s\n",
+				i < events ? codes[i] : "of interrupts");
 			return 1;
 		}
 	}
 	for (int trial = 0; trial < TRIALS; ++trial) {
-		uint64_t before[COUNTERS], after[COUNTERS];
-
-		for (int full = 0; full < 2; ++full) {
-			for (int i = 0; i < events; ++i)
-				before[i] = read_counter(page[i]->index - 1);
-			go(times[full]);
-			for (int i = 0; i < events; ++i)
-				after[i] = read_counter(page[i]->index - 1);
-			for (int i = 0; i < events; ++i)
-				cost[full][i][trial] =
-					(int64_t)((after[i] - before[i]) << 16) >> 16;
+		for (int run = 0; run < 3; ++run) {
+			for (int i = 0; i <= events; ++i)
+				before[run][i] = read_counter(page[i]->index - 1);
+			go(times[run]);
+			for (int i = 0; i <= events; ++i)
+				after[run][i] = read_counter(page[i]->index - 1);
+		}
+		// The first trial has code and data of its own to load.
+		if (trial > 0 && after[2][events] == before[0][events])
+			break;
+		if (trial + 1 == TRIALS) {
+			fprintf(stderr, "an interrupt came in each of %d trials\n", TRIALS);
+			return 1;
 		}
 	}
-	for (int i = 0; i < events; ++i)
-		printf("%s %lld\n", codes[i],
-		       (long long)(most_frequent(cost[1][i]) - most_frequent(cost[0][i])));
+	for (int i = 0; i < events; ++i) {
+		uint64_t one = after[1][i] - before[1][i], all = after[2][i] - before[2][i];
+
+		printf("%s %lld\n", codes[i], (long long)((int64_t)((all - one) << 16) >> 16));
+	}
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	if (argc < 4 || argc > 4 + COUNTERS) {
+	if (argc < 4 || argc > 4 + EVENTS) {
 		fprintf(stderr, "usage: pmu_oracle CASE N ROUNDS [EVENT...]\n");
 		return 2;
 	}
