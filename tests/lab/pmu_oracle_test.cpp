@@ -122,7 +122,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         // First level: 32 pages. Second: 512 in 4 ways.
         Oracle{"code-pages 24", 3000, 24, {{"84", 0}, {"0185", 0}, {"81", 0}, {"76", 26}}},
-        Oracle{"code-pages 64", 75, 64, {{"84", 64}, {"0185", 0}, {"81", 0}, {"76", 66 + 64 * 5}}},
+        Oracle{"code-pages 64", 250, 64, {{"84", 64}, {"0185", 0}, {"81", 0}, {"76", 66 + 64 * 5}}},
         Oracle{"code-pages 384",
                12,
                384,
@@ -252,7 +252,7 @@ INSTANTIATE_TEST_SUITE_P(
                {{"84", 0}, {"0185", 0}, {"0285", 96}, {"76", 98 + 96 * (25 + 7)}}},
         Oracle{"code-lines 128", 562, 128, {{"81", 0}, {"017d", 0}, {"84", 0}, {"76", 130}}},
         Oracle{"code-lines 512",
-               9,
+               30,
                512,
                {{"81", 512}, {"017d", 512}, {"017e", 0}, {"76", 514 + 512 * 7}}},
         Oracle{"code-lines-in-large-pages 10240",
@@ -296,12 +296,14 @@ TEST(StockPerf, CountsTheSameByItsOwnNames) {
 TEST(Interrupts, AreThoseThatTheKernelSaw) {
   const auto result = PmuMachine::shared("preset=family10h").sh("pmu_interrupts 5000");
   std::istringstream words(result.out);
-  int64_t counted = 0;
   int64_t seen = 0;
-  words >> counted >> seen;
+  int64_t without_looks = 0;
+  int64_t with_looks = 0;
+  words >> seen >> without_looks >> with_looks;
   EXPECT_GE(seen, 5000) << result.err;
-  // A few come between the two looks.
-  EXPECT_NEAR(counted, seen, seen / 1000 + 5);
+  EXPECT_LE(without_looks, seen + seen / 1000);
+  EXPECT_GE(with_looks, seen - seen / 1000);
+  EXPECT_LT(with_looks - without_looks, seen / 50);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Has a timer interrupt its CPU many times and prints how many interrupts the PMU counted there
-// meanwhile, and how many the kernel did.
+// Has a timer interrupt its CPU many times and prints how many interrupts the kernel saw there
+// between two looks, and how many the PMU counted between the same looks, without and with the time
+// that they took: the kernel's number must lie between.
 //
 //   pmu_interrupts TIMES
 #define _GNU_SOURCE
@@ -80,15 +81,17 @@ int main(int argc, char **argv)
 
 	if (event < 0)
 		die("perf_event_open");
-	uint64_t seen = seen_by_kernel(), count = counted(event);
+	uint64_t outer = counted(event), seen = seen_by_kernel(), inner = counted(event);
 
 	signal(SIGALRM, on_alarm);
 	setitimer(ITIMER_REAL, &often, NULL);
 	while (left > 0)
 		;
 	setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
-	count = counted(event) - count;
+	inner = counted(event) - inner;
 	seen = seen_by_kernel() - seen;
-	printf("%llu %llu\n", (unsigned long long)count, (unsigned long long)seen);
+	outer = counted(event) - outer;
+	printf("%llu %llu %llu\n", (unsigned long long)seen, (unsigned long long)inner,
+	       (unsigned long long)outer);
 	return 0;
 }
