@@ -49,8 +49,8 @@ PmuMachine::PmuMachine(LabMachine& lab) : lab_(&lab) {
     lab_->copy_in(std::filesystem::path(XENOPROF_BUILD) / "bin" / ("prog_" + name), "linux",
                   "/usr/bin/" + name);
   }
-  // For the loops that go over large pages: 96, and one for alignment.
-  sh("echo 110 > /proc/sys/vm/nr_hugepages");
+  // For the loops that go over large pages: 96, or 64 on each vCPU, and some for alignment.
+  sh("echo 140 > /proc/sys/vm/nr_hugepages");
 }
 
 CommandResult PmuMachine::sh(const std::string& script) const {

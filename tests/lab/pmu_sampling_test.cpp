@@ -85,16 +85,16 @@ TEST_P(Sampling, SamplesTimesCountIsWhatWasCounted) {
 // With the counter read at each sample, perf's periods add up to what was counted on the vCPU.
 TEST_P(Sampling, OnEveryVcpu) {
   const auto& [loop, events] = GetParam();
-  constexpr int64_t kPeriod = 2003;
+  constexpr int64_t kPeriod = 5003;
   std::string wanted;
   for (const std::string event : events) {
-    wanted += sampled(event, kPeriod, "S");
+    wanted += sampled(event, kPeriod, "uS");
   }
   const auto all = record(fmt::format(
       "-i -a {0} sh -c 'taskset 1 pmu_oracle {1} & taskset 2 pmu_oracle {1}; wait'", wanted, loop));
   EXPECT_EQ(all.size(), 2 * events.size());
   for (const auto& [key, samples] : all) {
-    EXPECT_GT(samples.number, 20) << key.first << key.second;
+    EXPECT_GT(samples.number, 10) << key.first << key.second;
     EXPECT_NEAR(samples.number * kPeriod, samples.periods, kPeriod) << key.first << key.second;
   }
 }
