@@ -15,17 +15,8 @@
 namespace xenoprof {
 namespace {
 
-// "PERFILE2", or its reverse where a big-endian machine recorded.
-bool is_perf_data(const std::filesystem::path& path) {
-  std::array<char, 8> magic = {};
-  std::ifstream(path, std::ios::binary).read(magic.data(), magic.size());
-  const std::string_view text(magic.data(), magic.size());
-  return text == "PERFILE2" || text == "2ELIFREP";
-}
-
 // What has no build-id gets its names by its path alone.
-void note_unidentified(Recorded& recorded) {
-  const Profile& profile = recorded.profile;
+std::optional<std::string> unidentified(const Profile& profile) {
   std::size_t files = 0;
   bool kernel = false;
   for (const Image& image : profile.images()) {
@@ -33,12 +24,20 @@ void note_unidentified(Recorded& recorded) {
     kernel |= image.build_id == 0 && name == kKernelImage;
     files += image.build_id == 0 && name.starts_with('/') && !jit_process(name) ? 1 : 0;
   }
-  if (kernel || files != 0) {
-    recorded.notes.push_back(
-        fmt::format("Recorded without build-id: {}{}{}. Names are those of what is here now.",
-                    kernel ? "the kernel" : "", kernel && files != 0 ? ", " : "",
-                    files == 0 ? "" : fmt::format("{} file{}", files, files == 1 ? "" : "s")));
+  if (!kernel && files == 0) {
+    return std::nullopt;
   }
+  return fmt::format("Recorded without build-id: {}{}{}. Names are those of what is here now.",
+                     kernel ? "the kernel" : "", kernel && files != 0 ? ", " : "",
+                     files == 0 ? "" : fmt::format("{} file{}", files, files == 1 ? "" : "s"));
+}
+
+// "PERFILE2", or its reverse where a big-endian machine recorded.
+bool is_perf_data(const std::filesystem::path& path) {
+  std::array<char, 8> magic = {};
+  std::ifstream(path, std::ios::binary).read(magic.data(), magic.size());
+  const std::string_view text(magic.data(), magic.size());
+  return text == "PERFILE2" || text == "2ELIFREP";
 }
 
 Result<Recorded> read_perf_data(const std::filesystem::path& path, Stacks stacks,
@@ -68,10 +67,13 @@ Result<Recorded> read_perf_data(const std::filesystem::path& path, Stacks stacks
     interpreter.add(**record);
   }
   interpreter.set_build_ids(reader->build_ids());
+  const auto by_path_alone = unidentified(interpreter.profile());
   Recorded recorded{std::move(interpreter.profile()), {}, reader->notes()};
-  note_unidentified(recorded);
   for (std::string& note : resolve(recorded.profile)) {
     recorded.notes.push_back(std::move(note));
+  }
+  if (by_path_alone) {
+    recorded.notes.push_back(*by_path_alone);
   }
   return recorded;
 }
