@@ -8,6 +8,9 @@
 
 namespace xenoprof {
 
+// "2026-01-31 12:00:00"; empty when unknown.
+std::string started_text(const SessionRecord& session);
+
 // "Recorded 2026-01-31 12:00:00 for 10.0 s".
 std::string recorded_text(const SessionRecord& session);
 
