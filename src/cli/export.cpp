@@ -116,7 +116,10 @@ Result<void> write_to_output(const Profile& profile, const Arguments& arguments)
 }
 
 Result<int> run(const Arguments& arguments) {
-  const auto recorded = arguments.source.read(Stacks::kWhole);
+  const auto terms = arguments.filter.terms();
+  const bool lines = kFormats.at(arguments.format) == ExportFormat::kPprof ||
+                     (terms && is_looked_at(Column::kLine, *terms));
+  const auto recorded = arguments.source.read({.lines = lines});
   if (!recorded) {
     return std::unexpected(recorded.error());
   }

@@ -36,8 +36,9 @@ Result<int> run(Arguments& arguments) {
   } else if (!arguments.callees.empty()) {
     options.function = {arguments.callees, Direction::kCallees};
   }
-  const auto recorded = arguments.source.read(
-      options.children || options.function ? Stacks::kWhole : Stacks::kLeavesOnly);
+  const auto recorded =
+      arguments.source.read({.stacks = options.children || options.function,
+                             .lines = is_looked_at(Column::kLine, options.filter, options.columns)});
   if (!recorded) {
     return std::unexpected(recorded.error());
   }

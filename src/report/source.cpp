@@ -22,7 +22,7 @@ bool is_perf_data(const std::filesystem::path& path) {
   return text == "PERFILE2" || text == "2ELIFREP";
 }
 
-Result<Recorded> read_perf_data(const std::filesystem::path& path, Stacks stacks,
+Result<Recorded> read_perf_data(const std::filesystem::path& path, Parts parts,
                                 const ReadProgress& progress) {
   auto reader = perf::DataReader::open(path);
   if (!reader) {
@@ -31,7 +31,7 @@ Result<Recorded> read_perf_data(const std::filesystem::path& path, Stacks stacks
   using perf::Interpreter;
   Interpreter interpreter(
       reader->layout(), Interpreter::Kind::kOwn,
-      stacks == Stacks::kWhole ? Interpreter::Chains::kKept : Interpreter::Chains::kLeftOut);
+      parts.stacks ? Interpreter::Chains::kKept : Interpreter::Chains::kLeftOut);
   std::error_code error;
   const std::uintmax_t size = std::filesystem::file_size(path, error);  // none: a pipe
   constexpr std::uint64_t kOften = 1 << 14;
@@ -50,7 +50,7 @@ Result<Recorded> read_perf_data(const std::filesystem::path& path, Stacks stacks
   }
   interpreter.set_build_ids(reader->build_ids());
   Recorded recorded{std::move(interpreter.profile()), {}, reader->notes()};
-  for (std::string& note : resolve(recorded.profile)) {
+  for (std::string& note : resolve(recorded.profile, {.lines = parts.lines})) {
     recorded.notes.push_back(std::move(note));
   }
   return recorded;
@@ -67,7 +67,7 @@ Result<Recorded> read_pprof(const std::filesystem::path& path,
 
 }  // namespace
 
-Result<Recorded> read_source(const std::filesystem::path& source, Stacks stacks,
+Result<Recorded> read_source(const std::filesystem::path& source, Parts parts,
                              const ReadProgress& progress) {
   std::error_code error;
   const auto status = std::filesystem::status(source, error);
@@ -78,7 +78,7 @@ Result<Recorded> read_source(const std::filesystem::path& source, Stacks stacks,
         source.string());
   }
   if (!std::filesystem::is_directory(status)) {
-    return is_perf_data(source) ? read_perf_data(source, stacks, progress) : read_pprof(source, {});
+    return is_perf_data(source) ? read_perf_data(source, parts, progress) : read_pprof(source, {});
   }
   if (!std::filesystem::exists(source / kProfileFile, error)) {
     return fail("{} is not a session: there is no {} in it.", source.string(), kProfileFile);

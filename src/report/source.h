@@ -21,14 +21,16 @@ struct Recorded {
   std::vector<std::string> notes;
 };
 
-// A view that looks at leaves alone need not wait for what makes up most of a perf.data.
-enum class Stacks { kWhole, kLeavesOnly };
+// What a view looks at of a perf.data: it need not wait for the rest.
+struct Parts {
+  bool stacks = true;  // else their leaves alone
+  bool lines = true;   // of the source, with the functions that were inlined there
+};
 
-// A session's folder, a pprof file, or a perf.data. `stacks` may be shorter than what is there,
-// never longer; a profile that is made already keeps them all. `progress` is told now and then what
-// part of a perf.data has been read.
-using ReadProgress = std::function<void(double part)>;
-Result<Recorded> read_source(const std::filesystem::path& source, Stacks stacks = Stacks::kWhole,
+// A session's folder, a pprof file, or a perf.data; a profile that is made already keeps all its
+// parts. `progress` is told now and then how much of a perf.data has been read.
+using ReadProgress = std::function<void(double share)>;
+Result<Recorded> read_source(const std::filesystem::path& source, Parts parts = {},
                              const ReadProgress& progress = {});
 
 }  // namespace xenoprof
