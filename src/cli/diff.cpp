@@ -105,8 +105,7 @@ Result<int> run(Arguments& arguments) {
   options.style = style_of_output();
   std::deque<Recorded> recorded;
   std::vector<DiffInput> inputs;
-  const Parts parts{.stacks = false,
-                    .lines = is_looked_at(Column::kLine, options.filter, options.columns)};
+  const Parts parts = parts_of(/*stacks=*/false, options.filter, options.columns);
   for (const std::string& source : arguments.sources) {
     auto one = read_and_complain(source, parts, !arguments.no_progress);
     if (!one) {

@@ -117,9 +117,12 @@ Result<void> write_to_output(const Profile& profile, const Arguments& arguments)
 
 Result<int> run(const Arguments& arguments) {
   const auto terms = arguments.filter.terms();
-  const bool lines = kFormats.at(arguments.format) == ExportFormat::kPprof ||
-                     (terms && is_looked_at(Column::kLine, *terms));
-  const auto recorded = arguments.source.read({.lines = lines});
+  if (!terms) {
+    return std::unexpected(terms.error());
+  }
+  const ExportFormat format = kFormats.at(arguments.format);
+  const bool whole = format == ExportFormat::kPerf || format == ExportFormat::kPprof;
+  const auto recorded = arguments.source.read(whole ? Parts() : parts_of(/*stacks=*/true, *terms));
   if (!recorded) {
     return std::unexpected(recorded.error());
   }

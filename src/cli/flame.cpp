@@ -40,7 +40,7 @@ Result<int> run(const Arguments& arguments) {
   if (!terms) {
     return std::unexpected(terms.error());
   }
-  const Parts parts{.lines = is_looked_at(Column::kLine, *terms)};
+  const Parts parts = parts_of(/*stacks=*/true, *terms);
   const auto recorded = arguments.source.read(parts);
   if (!recorded) {
     return std::unexpected(recorded.error());

@@ -36,9 +36,8 @@ Result<int> run(Arguments& arguments) {
   } else if (!arguments.callees.empty()) {
     options.function = {arguments.callees, Direction::kCallees};
   }
-  const auto recorded =
-      arguments.source.read({.stacks = options.children || options.function,
-                             .lines = is_looked_at(Column::kLine, options.filter, options.columns)});
+  const auto recorded = arguments.source.read(
+      parts_of(options.children || options.function.has_value(), options.filter, options.columns));
   if (!recorded) {
     return std::unexpected(recorded.error());
   }

@@ -64,9 +64,9 @@ bool is_anonymous(std::string_view path) {
 
 }  // namespace
 
-Interpreter::Interpreter(const Layout& layout, Kind kind, Chains chains)
+Interpreter::Interpreter(const Layout& layout, Kind kind, Detail detail)
     : kind_(kind),
-      chains_(chains),
+      detail_(detail),
       profile_(layout.events),
       swapper_(profile_.intern("swapper")),
       places_(kKnownPlaces),
@@ -167,15 +167,16 @@ void Interpreter::on(const SampleRecord& sample) {
   SampleKey key;
   const bool in_xen = images_[kXen].id == profile_.locations()[leaf].image;
   key.mode = sample.user ? Mode::kUser : in_xen ? Mode::kHypervisor : Mode::kKernel;
-  key.pid = sample.pid;
-  key.tid = sample.tid;
-  key.vcpu = sample.cpu;
+  if (detail_.threads) {
+    key.pid = sample.pid;
+    key.tid = sample.tid;
+    key.vcpu = sample.cpu;
+  }
   key.process = kind_ == Kind::kPassive ? profile_.intern(fmt::format("[{}]", to_string(key.mode)))
                 : sample.pid == 0       ? swapper_
                                         : process_name(sample.tid);
-  key.stack = chains_ == Chains::kKept && !sample.call_chain.empty()
-                  ? stack(sample, user_space, leaf)
-                  : profile_.add_frame(0, leaf);
+  key.stack = detail_.chains && !sample.call_chain.empty() ? stack(sample, user_space, leaf)
+                                                           : profile_.add_frame(0, leaf);
   profile_.add(key, sample.event);
 }
 

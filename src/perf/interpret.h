@@ -34,10 +34,15 @@ class Interpreter {
     kPassive,  // samples from outside: only the kernel's addresses mean something
   };
 
-  // What becomes of call chains.
-  enum class Chains { kKept, kLeftOut };
+  // What is kept of a sample beside its process's name and its place in the code.
+  struct Detail {
+    bool chains = true;
+    bool threads = true;  // numbers of processes, threads and CPUs, else 0
+  };
 
-  explicit Interpreter(const Layout& layout, Kind kind = Kind::kOwn, Chains chains = Chains::kKept);
+  explicit Interpreter(const Layout& layout, Kind kind = Kind::kOwn)
+      : Interpreter(layout, kind, Detail()) {}
+  Interpreter(const Layout& layout, Kind kind, Detail detail);
 
   void add(const Record& record);
   // At the end: for images whose mappings told none.
@@ -107,7 +112,7 @@ class Interpreter {
   StringId process_name(std::int32_t tid);
 
   Kind kind_;
-  Chains chains_;
+  Detail detail_;
   Profile profile_;
   std::vector<MappedImage> images_;
   std::unordered_map<std::string, std::uint32_t> image_ids_;  // by name and build-id

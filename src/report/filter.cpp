@@ -73,12 +73,6 @@ class Pattern {
 
 }  // namespace
 
-bool is_looked_at(Column column, const std::vector<FilterTerm>& terms,
-                  const std::vector<Column>& shown) {
-  return std::ranges::find(shown, column) != shown.end() ||
-         std::ranges::find(terms, column, &FilterTerm::column) != terms.end();
-}
-
 struct Filter::Condition {
   Column column;
   struct Test {

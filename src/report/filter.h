@@ -26,10 +26,6 @@ struct FilterTerm {
 // "TERM,TERM,...": a comma before anything but a term belongs to the text, as in "symbol=f(A, B)".
 Result<std::vector<FilterTerm>> parse_filter(std::string_view text);
 
-// Whether a view that filters so and shows these columns looks at `column`.
-bool is_looked_at(Column column, const std::vector<FilterTerm>& terms,
-                  const std::vector<Column>& shown = {});
-
 // A sample passes when for each column it passes one of the terms without '!' (if there are any)
 // and all of those with. Image, symbol and line are those of the sampled PC.
 class Filter {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "report/source.h"
 
+#include <algorithm>
 #include <array>
 #include <fstream>
 #include <string_view>
@@ -28,10 +29,8 @@ Result<Recorded> read_perf_data(const std::filesystem::path& path, Parts parts,
   if (!reader) {
     return std::unexpected(reader.error());
   }
-  using perf::Interpreter;
-  Interpreter interpreter(
-      reader->layout(), Interpreter::Kind::kOwn,
-      parts.stacks ? Interpreter::Chains::kKept : Interpreter::Chains::kLeftOut);
+  perf::Interpreter interpreter(reader->layout(), perf::Interpreter::Kind::kOwn,
+                                {.chains = parts.stacks, .threads = parts.threads});
   std::error_code error;
   const std::uintmax_t size = std::filesystem::file_size(path, error);  // none: a pipe
   constexpr std::uint64_t kOften = 1 << 14;
@@ -66,6 +65,17 @@ Result<Recorded> read_pprof(const std::filesystem::path& path,
 }
 
 }  // namespace
+
+Parts parts_of(bool stacks, const std::vector<FilterTerm>& filter,
+               const std::vector<Column>& columns) {
+  const auto looks_at = [&](Column column) {
+    return std::ranges::find(columns, column) != columns.end() ||
+           std::ranges::find(filter, column, &FilterTerm::column) != filter.end();
+  };
+  return {.stacks = stacks,
+          .threads = looks_at(Column::kPid) || looks_at(Column::kTid) || looks_at(Column::kVcpu),
+          .lines = looks_at(Column::kLine)};
+}
 
 Result<Recorded> read_source(const std::filesystem::path& source, Parts parts,
                              const ReadProgress& progress) {

@@ -10,6 +10,8 @@
 
 #include "model/profile.h"
 #include "model/result.h"
+#include "report/column.h"
+#include "report/filter.h"
 #include "report/session_file.h"
 
 namespace xenoprof {
@@ -23,9 +25,14 @@ struct Recorded {
 
 // What a view looks at of a perf.data: it need not wait for the rest.
 struct Parts {
-  bool stacks = true;  // else their leaves alone
-  bool lines = true;   // of the source, with the functions that were inlined there
+  bool stacks = true;   // else their leaves alone
+  bool threads = true;  // numbers of processes, threads and CPUs
+  bool lines = true;    // of the source, with the functions that were inlined there
 };
+
+// Those that a view looks at which filters so and shows these columns.
+Parts parts_of(bool stacks, const std::vector<FilterTerm>& filter,
+               const std::vector<Column>& columns = {});
 
 // A session's folder, a pprof file, or a perf.data; a profile that is made already keeps all its
 // parts. `progress` is told now and then how much of a perf.data has been read.
