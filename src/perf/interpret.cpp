@@ -122,7 +122,7 @@ const Interpreter::LastTask& Interpreter::task_of(const SampleRecord& sample) {
     task = {.changes = changes_,
             .pid = sample.pid,
             .tid = sample.tid,
-            .space = process != processes_.end() ? process->second.space.get() : &no_space_,
+            .space = process != processes_.end() ? process->second.space.get() : nullptr,
             .process = sample.pid == 0 ? swapper_ : process_name(sample.tid)};
   }
   return task;
@@ -165,7 +165,8 @@ StringId Interpreter::process_name(std::int32_t tid) {
 
 void Interpreter::on(const SampleRecord& sample) {
   const LastTask* const task = kind_ == Kind::kPassive ? nullptr : &task_of(sample);
-  const AddressSpace& user_space = task == nullptr ? no_space_ : *task->space;
+  const AddressSpace& user_space =
+      task == nullptr || task->space == nullptr ? no_space_ : *task->space;
   LocationId leaf = 0;
   if (sample.guest) {
     leaf = find(sample.user ? guest_user_ : guest_kernel_, sample.ip);

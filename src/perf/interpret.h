@@ -92,7 +92,7 @@ class Interpreter {
     std::uint64_t changes = 0;  // changes_ at that time; 0: none yet
     std::int32_t pid = 0;
     std::int32_t tid = 0;
-    const AddressSpace* space = nullptr;
+    const AddressSpace* space = nullptr;  // null: nothing is known of it
     StringId process = 0;
   };
   // Where an address was found last.
