@@ -28,9 +28,10 @@ struct SymbolSources {
   DebugSearch debug = {};
 };
 
-// Sets the symbol of every location that has none, its lines where they are wanted and debug information is at hand,
-// and the build-id of every image that has none. Returns a sentence for each source that was needed
-// and could not be used; the profile is good either way, with fewer names.
+// Sets the symbol of every location that has none, its lines where they are wanted and debug
+// information is at hand, and the build-id of every image that has none. Returns a sentence for
+// each source that was needed and could not be used; the profile is good either way, with fewer
+// names.
 std::vector<std::string> resolve(Profile& profile, const SymbolSources& sources = {});
 
 // The symbols of `table` that the locations of `image` fall into, each once, by address.
