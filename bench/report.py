@@ -62,16 +62,16 @@ def main():
     this = os.path.abspath(__file__)
     pairs = [
         ("flat", f"perf report --stdio --no-children -g none -i {path}",
-         f"{xenoprof} report {path}", ROUNDS),
-        ("call graphs", f"perf report --stdio -i {path}", f"{xenoprof} report --children {path}", 1),
+         f"{xenoprof} report {path}"),
+        ("call graphs", f"perf report --stdio -i {path}", f"{xenoprof} report --children {path}"),
         ("folded", f"perf script -i {path} -F comm,ip,sym | python3 {this} --fold",
-         f"{xenoprof} export {path} --format folded -o /dev/null", 1),
+         f"{xenoprof} export {path} --format folded -o /dev/null"),
     ]
     print(f"{os.path.getsize(path) / 1e6:.0f} MB")
     print(f"{'':12} {'time':>8} {'memory':>8}   (perf / xenoprof)")
-    for name, theirs, ours, rounds in pairs:
+    for name, theirs, ours in pairs:
         times, peaks = [], []
-        for _ in range(rounds):  # in turn, so that both meet the same machine
+        for _ in range(ROUNDS):  # in turn, so that both meet the same machine
             (their_time, their_peak), (our_time, our_peak) = measure(theirs), measure(ours)
             times.append(their_time / our_time)
             peaks.append(their_peak / our_peak)

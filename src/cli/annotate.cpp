@@ -34,7 +34,7 @@ Result<int> run(Arguments& arguments) {
   }
   options.format = kFormats.at(arguments.format);
   options.style = style_of_output();
-  const auto recorded = arguments.source.read(Stacks::kLeavesOnly);
+  const auto recorded = arguments.source.read({.stacks = false});
   if (!recorded) {
     return std::unexpected(recorded.error());
   }

@@ -105,8 +105,9 @@ Result<int> run(Arguments& arguments) {
   options.style = style_of_output();
   std::deque<Recorded> recorded;
   std::vector<DiffInput> inputs;
+  const Parts parts = parts_of(/*stacks=*/false, options.filter, options.columns);
   for (const std::string& source : arguments.sources) {
-    auto one = read_and_complain(source, Stacks::kLeavesOnly, !arguments.no_progress);
+    auto one = read_and_complain(source, parts, !arguments.no_progress);
     if (!one) {
       return std::unexpected(one.error());
     }

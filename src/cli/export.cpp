@@ -116,7 +116,13 @@ Result<void> write_to_output(const Profile& profile, const Arguments& arguments)
 }
 
 Result<int> run(const Arguments& arguments) {
-  const auto recorded = arguments.source.read(Stacks::kWhole);
+  const auto terms = arguments.filter.terms();
+  if (!terms) {
+    return std::unexpected(terms.error());
+  }
+  const ExportFormat format = kFormats.at(arguments.format);
+  const bool whole = format == ExportFormat::kPerf || format == ExportFormat::kPprof;
+  const auto recorded = arguments.source.read(whole ? Parts() : parts_of(/*stacks=*/true, *terms));
   if (!recorded) {
     return std::unexpected(recorded.error());
   }

@@ -40,15 +40,15 @@ Result<int> run(const Arguments& arguments) {
   if (!terms) {
     return std::unexpected(terms.error());
   }
-  const auto recorded = arguments.source.read(Stacks::kWhole);
+  const Parts parts = parts_of(/*stacks=*/true, *terms);
+  const auto recorded = arguments.source.read(parts);
   if (!recorded) {
     return std::unexpected(recorded.error());
   }
   std::optional<Recorded> other;
   std::optional<FlameSource> base;
   if (!arguments.base.empty()) {
-    auto from_base =
-        read_and_complain(arguments.base, Stacks::kWhole, arguments.source.wants_progress());
+    auto from_base = read_and_complain(arguments.base, parts, arguments.source.wants_progress());
     if (!from_base) {
       return std::unexpected(from_base.error());
     }

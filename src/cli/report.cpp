@@ -37,7 +37,7 @@ Result<int> run(Arguments& arguments) {
     options.function = {arguments.callees, Direction::kCallees};
   }
   const auto recorded = arguments.source.read(
-      options.children || options.function ? Stacks::kWhole : Stacks::kLeavesOnly);
+      parts_of(options.children || options.function.has_value(), options.filter, options.columns));
   if (!recorded) {
     return std::unexpected(recorded.error());
   }

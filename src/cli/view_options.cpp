@@ -95,14 +95,14 @@ void SourceOption::add_to(CLI::App& command) {
   add_no_progress(command, no_progress_);
 }
 
-Result<Recorded> SourceOption::read(Stacks stacks) const {
-  return read_and_complain(path_, stacks, wants_progress());
+Result<Recorded> SourceOption::read(Parts parts) const {
+  return read_and_complain(path_, parts, wants_progress());
 }
 
-Result<Recorded> read_and_complain(const std::string& path, Stacks stacks, bool progress) {
+Result<Recorded> read_and_complain(const std::string& path, Parts parts, bool progress) {
   ProgressLine line(progress);
   auto recorded =
-      read_source(path, stacks, [&](double part) { line.show("reading " + path + ":", part); });
+      read_source(path, parts, [&](double share) { line.show("reading " + path + ":", share); });
   line.clear();
   if (recorded) {
     for (const std::string& note : recorded->notes) {

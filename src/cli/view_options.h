@@ -72,7 +72,7 @@ class SourceOption {
  public:
   void add_to(CLI::App& command);
   // Prints what was not understood.
-  Result<Recorded> read(Stacks stacks) const;
+  Result<Recorded> read(Parts parts) const;
   const std::string& path() const { return path_; }
   bool wants_progress() const { return !no_progress_; }
 
@@ -83,7 +83,7 @@ class SourceOption {
 
 // The type name of a path of such a source.
 inline constexpr char kSourceType[] = "DIR|FILE";
-Result<Recorded> read_and_complain(const std::string& path, Stacks stacks, bool progress);
+Result<Recorded> read_and_complain(const std::string& path, Parts parts, bool progress);
 void add_no_progress(CLI::App& command, bool& no_progress);
 
 }  // namespace xenoprof

@@ -389,6 +389,13 @@ Result<bool> DataReader::fill(std::size_t size) {
 // The next record as it lies in the file, still to be taken; nothing at the end.
 Result<std::optional<Bytes>> DataReader::peek_record() {
   perf_event_header header = {};
+  const Bytes unread = pieces_.unread();
+  if (unread.size() >= sizeof header) {
+    header = value_at<perf_event_header>(unread, 0);
+    if (header.size >= sizeof header && header.size <= unread.size()) {
+      return unread.first(header.size);
+    }
+  }
   auto filled = fill(sizeof header);
   if (!filled) {
     return std::unexpected(filled.error());
@@ -440,23 +447,19 @@ std::string DataReader::place(std::uint64_t offset) const {
              : fmt::format("byte {}", offset);
 }
 
-Result<std::optional<Record>> DataReader::parse(Bytes record, std::uint64_t offset) {
+Result<const Record*> DataReader::parse(Bytes record, std::uint64_t offset) {
   auto parsed = parser_->parse(record);
   if (!parsed) {
     return fail("{} is damaged at {}: {}", path_.string(), place(offset), parsed.error().message);
   }
-  return std::move(*parsed);
+  record_ = *parsed;
+  return &record_;
 }
 
-Result<std::optional<Record>> DataReader::take_record(Bytes record, std::uint64_t offset) {
+Result<const Record*> DataReader::take_record(Bytes record, std::uint64_t offset) {
   const auto header = value_at<perf_event_header>(record, 0);
   switch (header.type) {
     case PERF_RECORD_SAMPLE:
-      if (!parser_->has_event(record)) {
-        ++strays_;
-        return std::nullopt;
-      }
-      break;
     case PERF_RECORD_MMAP:
     case PERF_RECORD_MMAP2:
     case PERF_RECORD_COMM:
@@ -468,20 +471,20 @@ Result<std::optional<Record>> DataReader::take_record(Bytes record, std::uint64_
       if (record.size() >= sizeof header + 16) {
         lost_ += value_at<std::uint64_t>(record, sizeof header + 8);
       }
-      return std::nullopt;
+      return nullptr;
     case PERF_RECORD_LOST_SAMPLES:
       if (record.size() >= sizeof header + 8) {
         lost_ += value_at<std::uint64_t>(record, sizeof header);
       }
-      return std::nullopt;
+      return nullptr;
     case PERF_RECORD_THROTTLE:
       ++throttled_;
-      return std::nullopt;
+      return nullptr;
     case PERF_RECORD_AUX:
       if (record.size() >= sizeof header + 16) {
         aux_bytes_ += value_at<std::uint64_t>(record, sizeof header + 8);
       }
-      return std::nullopt;
+      return nullptr;
     default:
       if (header.type >= kHeaderAttribute) {
         if (auto done = take_head_record(record); !done) {
@@ -490,14 +493,18 @@ Result<std::optional<Record>> DataReader::take_record(Bytes record, std::uint64_
       } else if (!is_needless(header.type)) {
         ++unknown_[header.type];
       }
-      return std::nullopt;
+      return nullptr;
   }
-  const std::uint64_t time = parser_->time_of(record);
-  if (time == 0 || time == ~std::uint64_t{0}) {
+  const auto time = parser_->time_of(record);
+  if (!time) {
+    ++strays_;
+    return nullptr;
+  }
+  if (*time == 0 || *time == ~std::uint64_t{0}) {
     return parse(record, offset);
   }
-  waiting_.add({.time = time, .offset = offset, .record = record.data()});
-  return std::nullopt;
+  waiting_.add({.time = *time, .offset = offset, .record = record.data()});
+  return nullptr;
 }
 
 // A little at a time: what a record was compressed to may be large.
@@ -525,14 +532,14 @@ Result<void> DataReader::decompress() {
   return {};
 }
 
-Result<std::optional<Record>> DataReader::next() {
+Result<const Record*> DataReader::next() {
   for (;;) {
     if (const auto entry = waiting_.next()) {
       const auto size = value_at<perf_event_header>(Bytes(entry->record, 8), 0).size;
       return parse(Bytes(entry->record, size), entry->offset);
     }
     if (ended_) {
-      return std::nullopt;
+      return nullptr;
     }
     // What was compressed comes before what stands behind it.
     if (const Bytes bytes = decompressed_.unread(); bytes.size() >= sizeof(perf_event_header)) {

@@ -31,9 +31,9 @@ class DataReader {
   DataReader(DataReader&&) noexcept = default;
 
   const Layout& layout() const { return layout_; }
-  // The next record, nothing at the end: in the order of time, those without a time at once. Its
-  // views live until the next call. Records that the profile does not need are left out.
-  Result<std::optional<Record>> next();
+  // The next record, null at the end: in the order of time, those without a time at once. It lives
+  // until the next call. Records that the profile does not need are left out.
+  Result<const Record*> next();
 
   // Of the file's data, until now.
   std::uint64_t bytes_read() const { return bytes_read_; }
@@ -58,9 +58,9 @@ class DataReader {
   Result<bool> fill(std::size_t size);
   Result<std::optional<Bytes>> peek_record();
   Result<void> pass_over(std::uint64_t size);
-  Result<std::optional<Record>> parse(Bytes record, std::uint64_t offset);
-  // Nothing: the record waits for its turn or is done with.
-  Result<std::optional<Record>> take_record(Bytes record, std::uint64_t offset);
+  Result<const Record*> parse(Bytes record, std::uint64_t offset);
+  // Null: the record waits for its turn or is done with.
+  Result<const Record*> take_record(Bytes record, std::uint64_t offset);
   Result<void> decompress();
   std::string place(std::uint64_t offset) const;
 
@@ -85,6 +85,7 @@ class DataReader {
   std::uint64_t compressed_bytes_ = 0;
   std::uint64_t decompressed_bytes_ = 0;
   TimeOrder waiting_;
+  Record record_;  // that next() gave
   bool ended_ = false;
   bool truncated_ = false;
 

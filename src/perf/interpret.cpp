@@ -18,7 +18,7 @@ constexpr std::size_t kMaxMappings = 1'000'000;
 constexpr std::size_t kMaxEnded = 4096;
 
 constexpr std::size_t kKnownPlaces = std::size_t{1} << 15;
-constexpr std::size_t kLastChains = 64;
+constexpr std::size_t kCpus = 64;  // those with equal remainders share
 
 // No code is at the highest address.
 constexpr std::uint64_t kTop = ~std::uint64_t{0};
@@ -64,13 +64,14 @@ bool is_anonymous(std::string_view path) {
 
 }  // namespace
 
-Interpreter::Interpreter(const Layout& layout, Kind kind, Chains chains)
+Interpreter::Interpreter(const Layout& layout, Kind kind, Detail detail)
     : kind_(kind),
-      chains_(chains),
+      detail_(detail),
       profile_(layout.events),
       swapper_(profile_.intern("swapper")),
       places_(kKnownPlaces),
-      last_chains_(kLastChains) {
+      last_tasks_(kCpus),
+      last_chains_(kCpus) {
   for (const std::string_view name : {kKernelImage, kUnknownImage, kXenImage, kPassiveUserImage}) {
     image(name, {}, false);
   }
@@ -89,6 +90,7 @@ void Interpreter::add(const Record& record) {
   std::visit(
       [this](const auto& body) {
         if constexpr (requires { on(body); }) {
+          changes_ += std::is_same_v<decltype(body), const SampleRecord&> ? 0 : 1;
           on(body);
         }
       },
@@ -113,13 +115,25 @@ LocationId Interpreter::location(std::uint32_t image, std::uint64_t address, Str
   return profile_.add_location(*mapped.id, address, symbol);
 }
 
-const Interpreter::AddressSpace& Interpreter::space_of(const SampleRecord& sample,
-                                                       bool user) const {
-  if (!user) {
-    return kernel_;
+const Interpreter::LastTask& Interpreter::task_of(const SampleRecord& sample) {
+  LastTask& task = last_tasks_[sample.cpu % kCpus];
+  if (task.changes != changes_ || task.tid != sample.tid || task.pid != sample.pid) {
+    const auto process = processes_.find(sample.pid);
+    task = {.changes = changes_,
+            .pid = sample.pid,
+            .tid = sample.tid,
+            .space = process != processes_.end() ? process->second.space.get() : nullptr,
+            .process = sample.pid == 0 ? swapper_ : process_name(sample.tid)};
   }
-  const auto process = processes_.find(sample.pid);
-  return process != processes_.end() ? *process->second.space : no_space_;
+  return task;
+}
+
+StackId Interpreter::alone(LocationId leaf) {
+  alone_.resize(std::max<std::size_t>(alone_.size(), leaf + std::size_t{1}));
+  if (alone_[leaf] == 0) {
+    alone_[leaf] = profile_.add_frame(0, leaf);
+  }
+  return alone_[leaf];
 }
 
 LocationId Interpreter::find(const AddressSpace& space, std::uint64_t pc) {
@@ -150,8 +164,9 @@ StringId Interpreter::process_name(std::int32_t tid) {
 }
 
 void Interpreter::on(const SampleRecord& sample) {
+  const LastTask* const task = kind_ == Kind::kPassive ? nullptr : &task_of(sample);
   const AddressSpace& user_space =
-      kind_ == Kind::kPassive ? no_space_ : space_of(sample, /*user=*/true);
+      task == nullptr || task->space == nullptr ? no_space_ : *task->space;
   LocationId leaf = 0;
   if (sample.guest) {
     leaf = find(sample.user ? guest_user_ : guest_kernel_, sample.ip);
@@ -165,17 +180,17 @@ void Interpreter::on(const SampleRecord& sample) {
     leaf = find(user_space, sample.ip);
   }
   SampleKey key;
-  const bool in_xen = images_[kXen].id == profile_.locations()[leaf].image;
+  const bool in_xen = images_[kXen].id && images_[kXen].id == profile_.locations()[leaf].image;
   key.mode = sample.user ? Mode::kUser : in_xen ? Mode::kHypervisor : Mode::kKernel;
-  key.pid = sample.pid;
-  key.tid = sample.tid;
-  key.vcpu = sample.cpu;
-  key.process = kind_ == Kind::kPassive ? profile_.intern(fmt::format("[{}]", to_string(key.mode)))
-                : sample.pid == 0       ? swapper_
-                                        : process_name(sample.tid);
-  key.stack = chains_ == Chains::kKept && !sample.call_chain.empty()
-                  ? stack(sample, user_space, leaf)
-                  : profile_.add_frame(0, leaf);
+  if (detail_.threads) {
+    key.pid = sample.pid;
+    key.tid = sample.tid;
+    key.vcpu = sample.cpu;
+  }
+  key.process =
+      task == nullptr ? profile_.intern(fmt::format("[{}]", to_string(key.mode))) : task->process;
+  key.stack =
+      detail_.chains && !sample.call_chain.empty() ? stack(sample, user_space, leaf) : alone(leaf);
   profile_.add(key, sample.event);
 }
 
@@ -202,7 +217,7 @@ StackId Interpreter::stack(const SampleRecord& sample, const AddressSpace& user_
     const std::uint64_t pc = std::exchange(interrupted, false) || entry == 0 ? entry : entry - 1;
     chain_.push_back({.pc = pc, .space = user ? user_space.number : kernel_.number});
   }
-  LastChain& last = last_chains_[sample.cpu % kLastChains];
+  LastChain& last = last_chains_[sample.cpu % kCpus];
   const auto [mine, theirs] =
       std::mismatch(chain_.rbegin(), chain_.rend(), last.entries.rbegin(), last.entries.rend());
   const auto shared = static_cast<std::size_t>(mine - chain_.rbegin());

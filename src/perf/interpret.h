@@ -34,10 +34,15 @@ class Interpreter {
     kPassive,  // samples from outside: only the kernel's addresses mean something
   };
 
-  // What becomes of call chains.
-  enum class Chains { kKept, kLeftOut };
+  // What is kept of a sample beside its process's name and its place in the code.
+  struct Detail {
+    bool chains = true;
+    bool threads = true;  // numbers of processes, threads and CPUs, else 0
+  };
 
-  explicit Interpreter(const Layout& layout, Kind kind = Kind::kOwn, Chains chains = Chains::kKept);
+  explicit Interpreter(const Layout& layout, Kind kind = Kind::kOwn)
+      : Interpreter(layout, kind, Detail()) {}
+  Interpreter(const Layout& layout, Kind kind, Detail detail);
 
   void add(const Record& record);
   // At the end: for images whose mappings told none.
@@ -82,6 +87,14 @@ class Interpreter {
     std::vector<ChainEntry> entries;
     std::vector<StackId> stacks;  // from the outermost on
   };
+  // What was known of the thread that a CPU ran last.
+  struct LastTask {
+    std::uint64_t changes = 0;  // changes_ at that time; 0: none yet
+    std::int32_t pid = 0;
+    std::int32_t tid = 0;
+    const AddressSpace* space = nullptr;  // null: nothing is known of it
+    StringId process = 0;
+  };
   // Where an address was found last.
   struct KnownPlace {
     std::uint64_t pc = 0;
@@ -99,15 +112,16 @@ class Interpreter {
   void map(AddressSpace& space, std::uint64_t start, const Mapping& mapping);
   void clear(std::int32_t pid);
   std::uint32_t image(std::string_view name, Bytes build_id, bool file);
-  const AddressSpace& space_of(const SampleRecord& sample, bool user) const;
+  const LastTask& task_of(const SampleRecord& sample);
   LocationId find(const AddressSpace& space, std::uint64_t pc);
   LocationId find_slowly(const AddressSpace& space, std::uint64_t pc);
   LocationId location(std::uint32_t image, std::uint64_t address, StringId symbol = 0);
+  StackId alone(LocationId leaf);
   StackId stack(const SampleRecord& sample, const AddressSpace& user_space, LocationId leaf);
   StringId process_name(std::int32_t tid);
 
   Kind kind_;
-  Chains chains_;
+  Detail detail_;
   Profile profile_;
   std::vector<MappedImage> images_;
   std::unordered_map<std::string, std::uint32_t> image_ids_;  // by name and build-id
@@ -124,7 +138,10 @@ class Interpreter {
   std::unordered_map<std::int32_t, StringId> names_;  // by tid
   std::size_t num_mappings_ = 0;
   StringId swapper_;
-  std::vector<KnownPlace> places_;  // by a hash of both; a newcomer takes its predecessor's room
+  std::vector<KnownPlace> places_;    // by a hash of both; a newcomer takes its predecessor's room
+  std::uint64_t changes_ = 1;         // records other than samples, which may change tasks
+  std::vector<LastTask> last_tasks_;  // by CPU
+  std::vector<StackId> alone_;        // by location: the stack of it alone; 0: not needed yet
   std::vector<LastChain> last_chains_;  // by CPU
   std::vector<ChainEntry> chain_;       // of the sample at hand
 };

@@ -6,22 +6,8 @@
 
 namespace xenoprof::perf {
 
-Bytes Pieces::unread() const {
-  if (pieces_.empty()) {
-    return {};
-  }
-  const Piece& last = pieces_.back();
-  return Bytes(last.bytes.get() + position_, last.filled - position_);
-}
-
-Bytes Pieces::take(std::size_t size) {
-  const Bytes taken = unread().first(size);
-  position_ += size;
-  return taken;
-}
-
 std::span<std::byte> Pieces::room(std::size_t least) {
-  const Bytes kept = unread();
+  const Bytes kept = unread_;
   if (pieces_.empty() || pieces_.back().size - pieces_.back().filled < least) {
     Piece piece;
     const std::size_t size = std::max(kSize, kept.size() + least);
@@ -38,8 +24,8 @@ std::span<std::byte> Pieces::room(std::size_t least) {
     if (!pieces_.empty()) {
       pieces_.back().end = offset();
     }
+    unread_ = Bytes(piece.bytes.get(), piece.filled);
     pieces_.push_back(std::move(piece));
-    position_ = 0;
   }
   Piece& last = pieces_.back();
   return {last.bytes.get() + last.filled, last.size - last.filled};
@@ -47,6 +33,7 @@ std::span<std::byte> Pieces::room(std::size_t least) {
 
 void Pieces::filled(std::size_t size) {
   pieces_.back().filled += size;
+  unread_ = Bytes(unread_.data(), unread_.size() + size);
   end_ += size;
 }
 

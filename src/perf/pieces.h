@@ -18,11 +18,15 @@ class Pieces {
   explicit Pieces(std::uint64_t first = 0) : end_(first) {}
 
   // What was put in and not taken yet. It is one span: what moves on to a new piece is copied.
-  Bytes unread() const;
+  Bytes unread() const { return unread_; }
   // The offset of its first byte.
-  std::uint64_t offset() const { return end_ - unread().size(); }
+  std::uint64_t offset() const { return end_ - unread_.size(); }
   // Takes the first `size` bytes of unread(); they stay where they are until released.
-  Bytes take(std::size_t size);
+  Bytes take(std::size_t size) {
+    const Bytes taken = unread_.first(size);
+    unread_ = unread_.subspan(size);
+    return taken;
+  }
 
   // Room for `least` bytes or more behind the unread ones, which may move to make it.
   std::span<std::byte> room(std::size_t least);
@@ -44,8 +48,8 @@ class Pieces {
 
   std::deque<Piece> pieces_;  // the last one is being filled
   Piece spare_;
-  std::size_t position_ = 0;  // in the last piece, of the first unread byte
-  std::uint64_t end_;         // the offset behind the last byte
+  Bytes unread_;       // the end of what is filled of the last piece
+  std::uint64_t end_;  // the offset behind the last byte
 };
 
 }  // namespace xenoprof::perf

@@ -138,26 +138,34 @@ const RecordParser::Form* RecordParser::form(Bytes record) const {
   return &forms_[last_form_];
 }
 
-std::uint64_t RecordParser::time_of(Bytes record) const {
+std::optional<std::uint64_t> RecordParser::time_of(Bytes record) const {
   const Form* const form = this->form(record);
-  if (form == nullptr) {
-    return 0;
-  }
   const auto header = value_at<perf_event_header>(record, 0);
   if (header.type == PERF_RECORD_SAMPLE) {
+    if (form == nullptr || form->event == kNoEvent) {
+      return std::nullopt;
+    }
     const std::size_t at = sizeof header + form->time;
     return (form->sample_type & PERF_SAMPLE_TIME) != 0 && record.size() >= at + kWord
                ? value_at<std::uint64_t>(record, at)
                : 0;
   }
-  return form->trailer_time != 0 && record.size() >= sizeof header + form->trailer
+  return form != nullptr && form->trailer_time != 0 &&
+                 record.size() >= sizeof header + form->trailer
              ? value_at<std::uint64_t>(record, record.size() - form->trailer_time)
              : 0;
 }
 
-bool RecordParser::has_event(Bytes record) const {
-  const Form* const form = this->form(record);
-  return form != nullptr && form->event != kNoEvent;
+// The first `count` words of `bytes`, in place where they are aligned: perf aligns all records.
+std::span<const std::uint64_t> RecordParser::words_at(Bytes bytes, std::size_t count) {
+  if (reinterpret_cast<std::uintptr_t>(bytes.data()) % kWord == 0) {
+    return {reinterpret_cast<const std::uint64_t*>(bytes.data()), count};
+  }
+  call_chain_.resize(count);
+  if (count != 0) {
+    std::memcpy(call_chain_.data(), bytes.data(), kWord * count);
+  }
+  return call_chain_;
 }
 
 Result<Record> RecordParser::parse_sample(std::uint16_t misc, Bytes record, Bytes payload) {
@@ -166,8 +174,8 @@ Result<Record> RecordParser::parse_sample(std::uint16_t misc, Bytes record, Byte
     return fail("a sample belongs to an event that was not announced");
   }
   const std::uint64_t type = form->sample_type;
-  Record result;
-  SampleRecord sample;
+  Result<Record> result;
+  SampleRecord& sample = result->body.emplace<SampleRecord>();
   TaskIds task = {};
   bool whole = true;
   // The fields that are asked for, in the order of linux/perf_event.h.
@@ -182,7 +190,7 @@ Result<Record> RecordParser::parse_sample(std::uint16_t misc, Bytes record, Byte
   field(PERF_SAMPLE_IDENTIFIER, unused);
   field(PERF_SAMPLE_IP, sample.ip);
   field(PERF_SAMPLE_TID, task);
-  field(PERF_SAMPLE_TIME, result.time);
+  field(PERF_SAMPLE_TIME, result->time);
   field(PERF_SAMPLE_ADDR, unused);
   field(PERF_SAMPLE_ID, unused);
   field(PERF_SAMPLE_STREAM_ID, unused);
@@ -196,14 +204,13 @@ Result<Record> RecordParser::parse_sample(std::uint16_t misc, Bytes record, Byte
   if ((type & PERF_SAMPLE_CALLCHAIN) != 0) {
     std::uint64_t length = 0;
     whole = whole && take(payload, length) && length <= payload.size() / kWord;
-    call_chain_.resize(whole ? static_cast<std::size_t>(length) : 0);
-    if (!call_chain_.empty()) {
-      std::memcpy(call_chain_.data(), payload.data(), kWord * call_chain_.size());
+    if (whole) {
+      sample.call_chain = words_at(payload, static_cast<std::size_t>(length));
     }
-    sample.call_chain = call_chain_;
   }
   if (!whole) {
-    return too_short(PERF_RECORD_SAMPLE, record.size());
+    result = too_short(PERF_RECORD_SAMPLE, record.size());
+    return result;
   }
   const unsigned mode = misc & PERF_RECORD_MISC_CPUMODE_MASK;
   sample.pid = task.pid;
@@ -215,7 +222,6 @@ Result<Record> RecordParser::parse_sample(std::uint16_t misc, Bytes record, Byte
   sample.user = mode == PERF_RECORD_MISC_USER || mode == PERF_RECORD_MISC_GUEST_USER ||
                 (mode == PERF_RECORD_MISC_CPUMODE_UNKNOWN && (sample.ip >> 63) == 0);
   sample.hypervisor = mode == PERF_RECORD_MISC_HYPERVISOR;
-  result.body = sample;
   return result;
 }
 
@@ -240,7 +246,7 @@ Result<Record> RecordParser::parse(Bytes record) {
     if (payload.size() < form->trailer) {
       return short_record();
     }
-    result.time = time_of(record);
+    result.time = time_of(record).value_or(0);
     payload = payload.first(payload.size() - form->trailer);
   }
 

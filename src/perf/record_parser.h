@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -25,10 +26,10 @@ class RecordParser {
   explicit RecordParser(const Layout& layout);
   explicit RecordParser(const std::vector<Attribute>& attributes);
 
-  // When `record`, one whole record, was made; 0 where it does not say.
-  std::uint64_t time_of(Bytes record) const;
-  // Whether `record`, a sample, is of an event of the layout.
-  bool has_event(Bytes record) const;
+  // When `record`, one whole record, was made; 0 where it does not say. Nothing where it is a
+  // sample of none of the layout's events.
+  std::optional<std::uint64_t> time_of(Bytes record) const;
+  // The result's views live as long as `record` does, and until the next call.
   Result<Record> parse(Bytes record);
 
  private:
@@ -45,15 +46,16 @@ class RecordParser {
 
   static Form form_of(const Attribute& attribute);
   const Form* form(Bytes record) const;
+  std::span<const std::uint64_t> words_at(Bytes bytes, std::size_t count);
   Result<Record> parse_sample(std::uint16_t misc, Bytes record, Bytes payload);
 
   std::vector<Form> forms_;
   std::unordered_map<std::uint64_t, std::uint32_t> form_of_id_;
   // Where the identifier stands: the same in the records of all events, or they could not be told
   // apart. In bytes; 0: nowhere.
-  std::size_t sample_id_ = 0;   // from the start of a sample
-  std::size_t trailer_id_ = 0;  // from the end of any other record
-  std::vector<std::uint64_t> call_chain_;
+  std::size_t sample_id_ = 0;              // from the start of a sample
+  std::size_t trailer_id_ = 0;             // from the end of any other record
+  std::vector<std::uint64_t> call_chain_;  // of a record that does not lie on a word's boundary
   // The form that was found last: most records are of the same event and CPU as the one before.
   mutable std::uint64_t last_id_ = 0;
   mutable std::uint32_t last_form_ = 0;

@@ -2,7 +2,6 @@
 // Numbers added up by what they have in common.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -23,8 +22,15 @@ class Groups {
     for (const std::uint32_t cell : cells) {
       hash = mix(hash, cell);
     }
-    const auto [group, added] = index_.insert(
-        hash, [&](std::uint32_t known) { return std::ranges::equal(this->cells(known), cells); });
+    const auto [group, added] = index_.insert(hash, [&](std::uint32_t known) {
+      // Not std::ranges::equal(), which calls memcmp(): cells are few.
+      const std::uint32_t* const others = cells_.data() + known * width_;
+      std::size_t same = 0;
+      while (same < width_ && others[same] == cells[same]) {
+        ++same;
+      }
+      return same == width_;
+    });
     if (added) {
       cells_.insert(cells_.end(), cells.begin(), cells.end());
       sums_.resize(sums_.size() + num_sums_);

@@ -16,50 +16,61 @@ NamedStacks::NamedStacks(const Profile& profile, const Cells& cells, Filter& fil
       samples_(events_),
       name_ids_(3, 0),
       node_ids_(2, 0) {
-  const auto add_name = [&](std::string_view text, std::string_view image, Mode mode,
-                            bool is_address = false) {
-    names_.push_back({text.empty() ? "-" : printable(text), printable(image), mode, is_address});
+  const auto text_node = [&](std::uint32_t parent, Kind kind, StringId text) {
+    const auto [name, added] = name_id(kind, text, 0);
+    if (added) {
+      add_name(profile.text(text), "", Mode::kUser);
+    }
+    return child(parent, name);
   };
-  // Stacks that were met already, under their process.
-  Groups known(2, 0);
-  std::vector<std::uint32_t> node_of;
+  constexpr std::uint32_t kNone = ~std::uint32_t{0};
+  std::vector<std::uint32_t> name_of_location(profile.locations().size(), kNone);
+  const auto name_of = [&](const SampleKey& key, LocationId location) {
+    std::uint32_t& known = name_of_location[location];
+    if (known == kNone) {
+      const std::uint32_t symbol = cells.of(Column::kSymbol, key, location);
+      const std::uint32_t image = cells.of(Column::kImage, key, location);
+      const auto [name, added] = name_id(kFunctionName, symbol, image);
+      if (added) {
+        add_name(cells.text(Column::kSymbol, symbol), cells.text(Column::kImage, image),
+                 cells.mode_of(location), cells.is_address(symbol));
+      }
+      known = name;
+    }
+    return known;
+  };
+  // Where each frame's stack was met last: most are of one process alone.
+  struct Met {
+    std::uint32_t process = 0;  // 0: not met yet
+    std::uint32_t node = 0;
+  };
+  std::vector<Met> met(profile.frames().size());
   std::vector<StackId> missing;
+  const SampleKey* before = nullptr;
+  std::uint32_t process = 0;
   for (const Sample& sample : profile.samples()) {
     if (!filter.passes(sample.key)) {
       continue;
     }
-    std::uint32_t node = child(0, kDomainName, sample.key.domain, 0);
-    if (names_.size() < name_ids_.size()) {
-      add_name(profile.text(sample.key.domain), "", Mode::kUser);
+    if (before == nullptr || before->domain != sample.key.domain ||
+        before->process != sample.key.process) {
+      before = &sample.key;
+      process =
+          text_node(text_node(0, kDomainName, sample.key.domain), kProcessName, sample.key.process);
     }
-    node = child(node, kProcessName, sample.key.process, 0);
-    if (names_.size() < name_ids_.size()) {
-      add_name(profile.text(sample.key.process), "", Mode::kUser);
-    }
-    const std::uint32_t process = node;
+    std::uint32_t node = process;
     const Stack stack = profile.stack(sample);
     missing.clear();
     for (auto frame = stack.begin(); frame != stack.end(); ++frame) {
-      const std::uint32_t key[] = {process, frame.id()};
-      const std::size_t entry = known.of(key);
-      if (entry < node_of.size() && node_of[entry] != 0) {
-        node = node_of[entry];
+      if (met[frame.id()].process == process) {
+        node = met[frame.id()].node;
         break;
       }
-      node_of.resize(known.size());
       missing.push_back(frame.id());
     }
     for (auto frame = missing.rbegin(); frame != missing.rend(); ++frame) {
-      const LocationId location = profile.frames()[*frame].location;
-      const std::uint32_t symbol = cells.of(Column::kSymbol, sample.key, location);
-      const std::uint32_t image = cells.of(Column::kImage, sample.key, location);
-      node = child(node, kFunctionName, symbol, image);
-      if (names_.size() < name_ids_.size()) {
-        add_name(cells.text(Column::kSymbol, symbol), cells.text(Column::kImage, image),
-                 cells.mode_of(location), cells.is_address(symbol));
-      }
-      const std::uint32_t key[] = {process, *frame};
-      node_of[known.of(key)] = node;
+      node = child(node, name_of(sample.key, profile.frames()[*frame].location));
+      met[*frame] = {process, node};
     }
     samples_.resize(nodes_.size() * events_);
     for (std::size_t event = 0; event < events_; ++event) {
@@ -68,13 +79,23 @@ NamedStacks::NamedStacks(const Profile& profile, const Cells& cells, Filter& fil
   }
 }
 
-std::uint32_t NamedStacks::child(std::uint32_t parent, std::uint32_t kind, std::uint32_t one,
-                                 std::uint32_t other) {
-  const std::uint32_t name_key[] = {kind, one, other};
-  const auto name = static_cast<std::uint32_t>(name_ids_.of(name_key));
-  const std::uint32_t node_key[] = {parent, name};
+void NamedStacks::add_name(std::string_view text, std::string_view image, Mode mode,
+                           bool is_address) {
+  names_.push_back({text.empty() ? "-" : printable(text), printable(image), mode, is_address});
+}
+
+// The name's number, and whether it is new and to be added.
+std::pair<std::uint32_t, bool> NamedStacks::name_id(std::uint32_t kind, std::uint32_t one,
+                                                    std::uint32_t other) {
+  const std::uint32_t key[] = {kind, one, other};
+  const auto name = static_cast<std::uint32_t>(name_ids_.of(key));
+  return {name, name == names_.size()};
+}
+
+std::uint32_t NamedStacks::child(std::uint32_t parent, std::uint32_t name) {
+  const std::uint32_t key[] = {parent, name};
   // The root is not in the index.
-  const auto node = static_cast<std::uint32_t>(node_ids_.of(node_key) + 1);
+  const auto node = static_cast<std::uint32_t>(node_ids_.of(key) + 1);
   if (node == nodes_.size()) {
     nodes_.push_back({.parent = parent, .name = name, .depth = nodes_[parent].depth + 1});
   }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model/profile.h"
@@ -42,8 +43,10 @@ class NamedStacks {
   }
 
  private:
-  std::uint32_t child(std::uint32_t parent, std::uint32_t kind, std::uint32_t one,
-                      std::uint32_t other);
+  void add_name(std::string_view text, std::string_view image, Mode mode, bool is_address = false);
+  std::pair<std::uint32_t, bool> name_id(std::uint32_t kind, std::uint32_t one,
+                                         std::uint32_t other);
+  std::uint32_t child(std::uint32_t parent, std::uint32_t name);
 
   std::size_t events_;
   std::vector<Name> names_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "report/source.h"
 
+#include <algorithm>
 #include <array>
 #include <fstream>
 #include <string_view>
@@ -40,16 +41,14 @@ bool is_perf_data(const std::filesystem::path& path) {
   return text == "PERFILE2" || text == "2ELIFREP";
 }
 
-Result<Recorded> read_perf_data(const std::filesystem::path& path, Stacks stacks,
+Result<Recorded> read_perf_data(const std::filesystem::path& path, Parts parts,
                                 const ReadProgress& progress) {
   auto reader = perf::DataReader::open(path);
   if (!reader) {
     return std::unexpected(reader.error());
   }
-  using perf::Interpreter;
-  Interpreter interpreter(
-      reader->layout(), Interpreter::Kind::kOwn,
-      stacks == Stacks::kWhole ? Interpreter::Chains::kKept : Interpreter::Chains::kLeftOut);
+  perf::Interpreter interpreter(reader->layout(), perf::Interpreter::Kind::kOwn,
+                                {.chains = parts.stacks, .threads = parts.threads});
   std::error_code error;
   const std::uintmax_t size = std::filesystem::file_size(path, error);  // none: a pipe
   constexpr std::uint64_t kOften = 1 << 14;
@@ -69,7 +68,7 @@ Result<Recorded> read_perf_data(const std::filesystem::path& path, Stacks stacks
   interpreter.set_build_ids(reader->build_ids());
   const auto by_path_alone = unidentified(interpreter.profile());
   Recorded recorded{std::move(interpreter.profile()), {}, reader->notes()};
-  for (std::string& note : resolve(recorded.profile)) {
+  for (std::string& note : resolve(recorded.profile, {.lines = parts.lines})) {
     recorded.notes.push_back(std::move(note));
   }
   if (by_path_alone) {
@@ -89,7 +88,18 @@ Result<Recorded> read_pprof(const std::filesystem::path& path,
 
 }  // namespace
 
-Result<Recorded> read_source(const std::filesystem::path& source, Stacks stacks,
+Parts parts_of(bool stacks, const std::vector<FilterTerm>& filter,
+               const std::vector<Column>& columns) {
+  const auto looks_at = [&](Column column) {
+    return std::ranges::find(columns, column) != columns.end() ||
+           std::ranges::find(filter, column, &FilterTerm::column) != filter.end();
+  };
+  return {.stacks = stacks,
+          .threads = looks_at(Column::kPid) || looks_at(Column::kTid) || looks_at(Column::kVcpu),
+          .lines = looks_at(Column::kLine)};
+}
+
+Result<Recorded> read_source(const std::filesystem::path& source, Parts parts,
                              const ReadProgress& progress) {
   std::error_code error;
   const auto status = std::filesystem::status(source, error);
@@ -100,7 +110,7 @@ Result<Recorded> read_source(const std::filesystem::path& source, Stacks stacks,
         source.string());
   }
   if (!std::filesystem::is_directory(status)) {
-    return is_perf_data(source) ? read_perf_data(source, stacks, progress) : read_pprof(source, {});
+    return is_perf_data(source) ? read_perf_data(source, parts, progress) : read_pprof(source, {});
   }
   if (!std::filesystem::exists(source / kProfileFile, error)) {
     return fail("{} is not a session: there is no {} in it.", source.string(), kProfileFile);

@@ -10,6 +10,8 @@
 
 #include "model/profile.h"
 #include "model/result.h"
+#include "report/column.h"
+#include "report/filter.h"
 #include "report/session_file.h"
 
 namespace xenoprof {
@@ -21,14 +23,21 @@ struct Recorded {
   std::vector<std::string> notes;
 };
 
-// A view that looks at leaves alone need not wait for what makes up most of a perf.data.
-enum class Stacks { kWhole, kLeavesOnly };
+// What a view looks at of a perf.data: it need not wait for the rest.
+struct Parts {
+  bool stacks = true;   // else their leaves alone
+  bool threads = true;  // numbers of processes, threads and CPUs
+  bool lines = true;    // of the source, with the functions that were inlined there
+};
 
-// A session's folder, a pprof file, or a perf.data. `stacks` may be shorter than what is there,
-// never longer; a profile that is made already keeps them all. `progress` is told now and then what
-// part of a perf.data has been read.
-using ReadProgress = std::function<void(double part)>;
-Result<Recorded> read_source(const std::filesystem::path& source, Stacks stacks = Stacks::kWhole,
+// Those that a view looks at which filters so and shows these columns.
+Parts parts_of(bool stacks, const std::vector<FilterTerm>& filter,
+               const std::vector<Column>& columns = {});
+
+// A session's folder, a pprof file, or a perf.data; a profile that is made already keeps all its
+// parts. `progress` is told now and then how much of a perf.data has been read.
+using ReadProgress = std::function<void(double share)>;
+Result<Recorded> read_source(const std::filesystem::path& source, Parts parts = {},
                              const ReadProgress& progress = {});
 
 }  // namespace xenoprof

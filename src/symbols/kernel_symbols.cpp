@@ -55,6 +55,8 @@ Result<void> read_lines(const std::filesystem::path& path,
   if (!file) {
     return fail("{} cannot be read: {}.", path.string(), std::strerror(errno));
   }
+  // The kernel would have /proc read in pieces of 1 KiB.
+  std::setvbuf(file.get(), nullptr, _IOFBF, std::size_t{64} << 10);
   std::array<char, 1024> buffer{};
   ListLine line;
   std::size_t lines = 0;
@@ -122,15 +124,20 @@ std::string running_build_id(std::string_view image) {
 
 Result<SymbolTable> read_kallsyms(const std::filesystem::path& path) {
   SymbolTable table;
-  std::unordered_map<std::string, std::uint32_t> modules;
+  std::unordered_map<std::string, std::uint32_t> modules = {{"", 0}};
+  std::string module;  // those of a module stand together
+  std::uint32_t id = 0;
   bool some_address = false;
   const auto read = read_lines(path, [&](const ListLine& line) {
     if (!is_code(line.type)) {
       return;
     }
     some_address |= line.address != 0;
-    const auto module = modules.try_emplace(std::string(line.module), modules.size()).first;
-    table.add(line.address, 0, binding_of(line.type), line.name, {.id = module->second});
+    if (line.module != module) {
+      module = line.module;
+      id = modules.try_emplace(module, modules.size()).first->second;
+    }
+    table.add(line.address, 0, binding_of(line.type), line.name, {.id = id});
   });
   if (!read) {
     return std::unexpected(read.error());

@@ -162,7 +162,9 @@ void Resolver::use_elf(ImageId image, const ElfImage& elf) {
       named.push_back(id);
     }
   }
-  set_lines(named, name, elf);
+  if (sources_.lines) {
+    set_lines(named, name, elf);
+  }
 }
 
 void Resolver::set_lines(const std::vector<LocationId>& locations, const std::string& name,

@@ -22,14 +22,16 @@ struct SymbolSources {
   std::filesystem::path xensyms = "/proc/xen/xensyms";
   // The samples are of the domain we run in: its files and its kernel's build-ids are at hand.
   bool own_files = true;
+  bool lines = true;  // source lines are looked up, too
   // For the source lines of all images together: names come first, lines as far as that lasts.
   std::chrono::milliseconds lines_time = std::chrono::seconds(5);
   DebugSearch debug = {};
 };
 
-// Sets the symbol of every location that has none, its lines where debug information is at hand,
-// and the build-id of every image that has none. Returns a sentence for each source that was needed
-// and could not be used; the profile is good either way, with fewer names.
+// Sets the symbol of every location that has none, its lines where they are wanted and debug
+// information is at hand, and the build-id of every image that has none. Returns a sentence for
+// each source that was needed and could not be used; the profile is good either way, with fewer
+// names.
 std::vector<std::string> resolve(Profile& profile, const SymbolSources& sources = {});
 
 // The symbols of `table` that the locations of `image` fall into, each once, by address.

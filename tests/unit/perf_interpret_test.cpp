@@ -241,6 +241,27 @@ TEST_F(PerfInterpreter, ForksDoNotMultiplyMappingsWithoutBound) {
                              ":49 49/49 0 user /a+10: 1,0"}));
 }
 
+TEST_F(PerfInterpreter, WhatBecomesOfAThreadCountsFromItsNextSampleOn) {
+  add(build_.comm(0, 7, 7, "one", false));
+  mmap(7, 0x1000, 0x1000, 0, "/a");
+  user_sample(7, 7, 0x1010);
+  add(build_.comm(0, 7, 7, "two", false));
+  user_sample(7, 7, 0x1010);
+  mmap(7, 0x1000, 0x1000, 0, "/b");
+  user_sample(7, 7, 0x1010);
+  EXPECT_EQ(result(), (Lines{"one 7/7 0 user /a+10: 1,0", "two 7/7 0 user /a+10: 1,0",
+                             "two 7/7 0 user /b+10: 1,0"}));
+}
+
+TEST_F(PerfInterpreter, ThreadsLeftOutAreOne) {
+  interpreter_ = Interpreter(kLayout, Interpreter::Kind::kOwn, {.threads = false});
+  for (const int tid : {7, 8}) {
+    add(build_.comm(0, 7, tid, "prog", false));
+    add(build_.sample(1, 0, Mode::kUser, 5, 7, tid, static_cast<std::uint32_t>(tid), {}));
+  }
+  EXPECT_EQ(result(), Lines{"prog 0/0 0 user [unknown]+5: 2,0"});
+}
+
 TEST(PerfPassiveInterpreter, KnowsModesAndKernelAddressesOnly) {
   RecordBuilder build(kLayout);
   RecordParser parser(kLayout);
