@@ -278,6 +278,7 @@ void Interpreter::on(const MmapRecord& mmap) {
   auto& space = processes_[mmap.pid].space;
   if (space == nullptr) {
     space = std::make_shared<AddressSpace>();
+    space->number = ++last_number_;  // also where nothing comes to be mapped
   } else if (space.use_count() > 1) {
     if (num_mappings_ + space->mappings.size() > kMaxMappings) {
       return;

@@ -224,6 +224,12 @@ TEST_F(PerfInterpreter, AbsurdMappingsAreHarmless) {
   EXPECT_EQ(result(), Lines{":7 7/7 0 user /b+1000: 1,0"});
 }
 
+TEST_F(PerfInterpreter, AProcessWithAnEmptyMappingAloneHasNone) {
+  mmap(7, 0x1000, 0, 0, "/empty");
+  user_sample(7, 7, 0);
+  EXPECT_EQ(result(), Lines{":7 7/7 0 user [unknown]+0: 1,0"});
+}
+
 // A parent with many mappings and children that each add one would need their product in memory.
 TEST_F(PerfInterpreter, ForksDoNotMultiplyMappingsWithoutBound) {
   constexpr int kMappings = 40000;
