@@ -175,6 +175,8 @@ Result<void> DataReader::read_attributes(const FileHeader& header, std::uint64_t
     return broken();
   }
   std::vector<std::byte> entry(header.attr_size);
+  // No two events share their identifiers, so all of them fit into the file.
+  std::uint64_t room = file_size;
   for (std::uint64_t at = 0; at < all.size; at += header.attr_size) {
     auto done = read_at(file_.descriptor(), all.offset + at, entry, path_);
     if (!done || !*done) {
@@ -183,9 +185,11 @@ Result<void> DataReader::read_attributes(const FileHeader& header, std::uint64_t
     const Bytes bytes = entry;
     const auto ids = value_at<FileSection>(bytes, bytes.size() - sizeof(FileSection));
     auto attribute = attribute_from(bytes.first(bytes.size() - sizeof(FileSection)));
-    if (!attribute || !within(ids, file_size) || ids.size % sizeof(std::uint64_t) != 0) {
+    if (!attribute || !within(ids, file_size) || ids.size % sizeof(std::uint64_t) != 0 ||
+        ids.size > room) {
       return broken();
     }
+    room -= ids.size;
     attribute->ids.resize(ids.size / sizeof(std::uint64_t));
     done = read_at(file_.descriptor(), ids.offset,
                    std::as_writable_bytes(std::span(attribute->ids)), path_);

@@ -228,6 +228,29 @@ TEST_F(PerfDataReader, ARecordTooShortForItsIdentifierHasNone) {
   EXPECT_TRUE(parser.has_event(Bytes(bytes).subspan(8)));
 }
 
+// Each may claim the whole file, and all of them together would need its multiple in memory.
+TEST_F(PerfDataReader, IdentifiersOfAllEventsFitIntoTheFile) {
+  Buffer attrs;
+  constexpr std::size_t kEvents = 2;
+  constexpr std::size_t kEntry = sizeof(perf_event_attr) + sizeof(FileSection);
+  constexpr std::uint64_t kSize = sizeof(FileHeader) + kEvents * kEntry;
+  for (std::size_t i = 0; i < kEvents; ++i) {
+    put(attrs, kClock);
+    put(attrs, FileSection{0, kSize / 16 * 8 + 8});
+  }
+  FileHeader header;
+  header.size = sizeof header;
+  header.attr_size = kEntry;
+  header.attrs = {sizeof header, attrs.size()};
+  header.data = {kSize, 0};
+  Buffer file;
+  put(file, header);
+  write(joined({file, attrs}));
+  const auto reader = DataReader::open(path_);
+  ASSERT_FALSE(reader);
+  EXPECT_THAT(reader.error().message, HasSubstr("its attributes lie outside"));
+}
+
 TEST_F(PerfDataReader, RecordsComeInTheOrderOfTime) {
   const Buffer name = comm(25, "new");
   // Two CPUs' buffers, one after the other, in two turns; and all in one.
