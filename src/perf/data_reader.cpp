@@ -32,6 +32,10 @@ constexpr std::uint64_t kUpToTheEnd = std::numeric_limits<std::uint64_t>::max();
 // What perf itself compresses shrinks to a tenth; the rest is room for the odd file.
 constexpr std::uint64_t kMaxRatio = 1000;
 
+// The misc of a PERF_RECORD_LOST_SAMPLES of what a filter of the user's threw away
+// (tools/lib/perf/include/perf/event.h of 6.3, PERF_RECORD_MISC_LOST_SAMPLES_BPF).
+constexpr std::uint16_t kFiltered = 1u << 15;
+
 // A record's size has 16 bits.
 constexpr std::size_t kMaxRecord = std::size_t{64} << 10;
 
@@ -474,8 +478,10 @@ Result<std::optional<Record>> DataReader::take_record(Bytes record, std::uint64_
       }
       return std::nullopt;
     case PERF_RECORD_LOST_SAMPLES:
-      if (record.size() >= sizeof header + 8) {
-        lost_ += value_at<std::uint64_t>(record, sizeof header);
+      if (record.size() >= sizeof header + 8 && (header.misc & kFiltered) == 0) {
+        const std::uint64_t time = parser_->time_of(record);
+        (time == 0 ? lost_in_all_ : lost_by_hardware_) +=
+            value_at<std::uint64_t>(record, sizeof header);
       }
       return std::nullopt;
     case PERF_RECORD_THROTTLE:
@@ -624,9 +630,9 @@ Result<std::optional<Record>> DataReader::next() {
 
 std::vector<std::string> DataReader::notes() const {
   std::vector<std::string> notes;
-  if (lost_ != 0) {
+  if (const std::uint64_t lost = lost_by_hardware_ + std::max(lost_, lost_in_all_); lost != 0) {
     notes.push_back(fmt::format("{} samples or other records were lost while {} was recorded.",
-                                with_separators(lost_), path_.string()));
+                                with_separators(lost), path_.string()));
   }
   if (throttled_ != 0) {
     notes.push_back(fmt::format(

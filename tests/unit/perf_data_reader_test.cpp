@@ -337,6 +337,28 @@ TEST_F(PerfDataReader, WhatIsNotUnderstoodIsCountedAndNamed) {
                           HasSubstr("1 records of type 63"), HasSubstr("2 records of type 99")));
 }
 
+// What perf 6.1 sums up at the end, the kernel told before, as far as it came to that.
+TEST_F(PerfDataReader, LossesAreCountedOnce) {
+  const auto lost = [](std::uint64_t count, std::uint64_t time) {
+    return record(PERF_RECORD_LOST, 0, joined({words({100, count}), trailer(time, 100)}));
+  };
+  const auto samples = [](std::uint64_t count, std::uint64_t time, std::uint16_t misc = 0) {
+    return record(PERF_RECORD_LOST_SAMPLES, misc, joined({words({count}), trailer(time, 100)}));
+  };
+  const auto told = [&](const Buffer& data) {
+    write_file({kClock}, data);
+    read();
+    return notes_;
+  };
+  EXPECT_THAT(told(joined({lost(7, 10), lost(3, 20)})), ElementsAre(HasSubstr("10 samples or")));
+  EXPECT_THAT(told(joined({lost(7, 10), lost(3, 20), samples(11, 0)})),
+              ElementsAre(HasSubstr("11 samples or")));
+  EXPECT_THAT(told(joined({lost(7, 10), samples(5, 20), samples(7, 0)})),
+              ElementsAre(HasSubstr("12 samples or")));
+  constexpr std::uint16_t kFiltered = 1u << 15;
+  EXPECT_THAT(told(samples(9, 0, kFiltered)), ElementsAre());
+}
+
 TEST_F(PerfDataReader, VirtualMachinesAddressesAreNotTheHosts) {
   write_file({kClock}, joined({kernel_mmap(0xffffffff81000000, 0x1000000, "[kernel.kallsyms]_text"),
                                comm(5, "qemu"),
