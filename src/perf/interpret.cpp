@@ -263,6 +263,9 @@ void Interpreter::on(const MmapRecord& mmap) {
     const bool kernel = mmap.path.starts_with(kKernelText);
     mapping.image =
         kernel ? std::uint32_t{kKernel} : image(module_name(mmap.path), mmap.build_id, false);
+    if (kernel && !mmap.build_id.empty()) {
+      images_[kKernel].build_id = hex(mmap.build_id);  // the kernel's mapping precedes its samples
+    }
     map(kernel_, mmap.start, mapping);
     return;
   }

@@ -411,6 +411,22 @@ TEST_F(PerfDataReader, BuildIdsAreTakenFromTheirList) {
                                   "+ffffffff81000010: 1"));
 }
 
+// perf record --buildid-mmap.
+TEST_F(PerfDataReader, MappingsOfTheKernelAndOfModulesMayBearTheirBuildIds) {
+  const auto mmap2 = [](std::uint64_t start, std::uint32_t id, std::string_view path) {
+    return record(PERF_RECORD_MMAP2, PERF_RECORD_MISC_KERNEL | PERF_RECORD_MISC_MMAP_BUILD_ID,
+                  joined({words({two(~0u, 0), start, 0x1000, start, two(4, id), 0, 0, 0}),
+                          text(path), trailer(0)}));
+  };
+  write_file({kClock},
+             joined({mmap2(0xffffffff81000000, 0xab, "[kernel.kallsyms]_text"),
+                     mmap2(0xffffffffc0000000, 0xcd, "/lib/modules/1/some.ko"), comm(5, "prog"),
+                     sample(10, 0xffffffff81000010, 100, PERF_RECORD_MISC_KERNEL),
+                     sample(20, 0xffffffffc0000010, 100, PERF_RECORD_MISC_KERNEL)}));
+  EXPECT_THAT(read(), ElementsAre("prog [kernel](ab000000)+ffffffff81000010: 1",
+                                  "prog [some](cd000000)+ffffffffc0000010: 1"));
+}
+
 TEST_F(PerfDataReader, DamageIsToldWithItsPlace) {
   const Buffer good = comm(5, "prog");
   Buffer bad = record(PERF_RECORD_COMM, 0, Buffer(16));
