@@ -11,6 +11,7 @@
 #include <functional>
 #include <iterator>
 #include <memory>
+#include <sstream>
 #include <unordered_map>
 #include <vector>
 
@@ -120,7 +121,23 @@ std::string running_build_id(std::string_view image) {
       contents_of(std::filesystem::path("/sys/module") / module / "notes/.note.gnu.build-id"));
 }
 
-Result<SymbolTable> read_kallsyms(const std::filesystem::path& path) {
+// A line of /proc/modules: name size users used-by state address.
+std::uint64_t running_address(std::string_view module) {
+  std::ifstream list("/proc/modules");
+  for (std::string line; std::getline(list, line);) {
+    std::istringstream words(line);
+    std::string name;
+    std::string unused;
+    std::uint64_t address = 0;
+    words >> name >> unused >> unused >> unused >> unused >> std::hex >> address;
+    if (words && "[" + name + "]" == module) {
+      return address;
+    }
+  }
+  return 0;
+}
+
+Result<SymbolTable> read_kallsyms(const std::filesystem::path& path, KernelText* text) {
   SymbolTable table;
   std::unordered_map<std::string, std::uint32_t> modules;
   bool some_address = false;
@@ -129,6 +146,11 @@ Result<SymbolTable> read_kallsyms(const std::filesystem::path& path) {
       return;
     }
     some_address |= line.address != 0;
+    if (text != nullptr && line.module.empty() && line.name == "_text") {
+      text->start = line.address;
+    } else if (text != nullptr && line.module.empty() && line.name == "_etext") {
+      text->end = line.address;
+    }
     const auto module = modules.try_emplace(std::string(line.module), modules.size()).first;
     table.add(line.address, 0, binding_of(line.type), line.name, {.id = module->second});
   });
