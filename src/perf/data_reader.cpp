@@ -32,6 +32,10 @@ constexpr std::uint64_t kUpToTheEnd = std::numeric_limits<std::uint64_t>::max();
 // What perf itself compresses shrinks to a tenth; the rest is room for the odd file.
 constexpr std::uint64_t kMaxRatio = 1000;
 
+// The misc of a PERF_RECORD_LOST_SAMPLES of what a filter of the user's threw away
+// (tools/lib/perf/include/perf/event.h of 6.3, PERF_RECORD_MISC_LOST_SAMPLES_BPF).
+constexpr std::uint16_t kFiltered = 1u << 15;
+
 // A record's size has 16 bits.
 constexpr std::size_t kMaxRecord = std::size_t{64} << 10;
 
@@ -175,6 +179,8 @@ Result<void> DataReader::read_attributes(const FileHeader& header, std::uint64_t
     return broken();
   }
   std::vector<std::byte> entry(header.attr_size);
+  // No two events share their identifiers, so all of them fit into the file.
+  std::uint64_t room = file_size;
   for (std::uint64_t at = 0; at < all.size; at += header.attr_size) {
     auto done = read_at(file_.descriptor(), all.offset + at, entry, path_);
     if (!done || !*done) {
@@ -183,9 +189,11 @@ Result<void> DataReader::read_attributes(const FileHeader& header, std::uint64_t
     const Bytes bytes = entry;
     const auto ids = value_at<FileSection>(bytes, bytes.size() - sizeof(FileSection));
     auto attribute = attribute_from(bytes.first(bytes.size() - sizeof(FileSection)));
-    if (!attribute || !within(ids, file_size) || ids.size % sizeof(std::uint64_t) != 0) {
+    if (!attribute || !within(ids, file_size) || ids.size % sizeof(std::uint64_t) != 0 ||
+        ids.size > room) {
       return broken();
     }
+    room -= ids.size;
     attribute->ids.resize(ids.size / sizeof(std::uint64_t));
     done = read_at(file_.descriptor(), ids.offset,
                    std::as_writable_bytes(std::span(attribute->ids)), path_);
@@ -473,8 +481,10 @@ Result<const Record*> DataReader::take_record(Bytes record, std::uint64_t offset
       }
       return nullptr;
     case PERF_RECORD_LOST_SAMPLES:
-      if (record.size() >= sizeof header + 8) {
-        lost_ += value_at<std::uint64_t>(record, sizeof header);
+      if (record.size() >= sizeof header + 8 && (header.misc & kFiltered) == 0) {
+        const std::uint64_t time = parser_->time_of(record);
+        (time == 0 ? lost_in_all_ : lost_by_hardware_) +=
+            value_at<std::uint64_t>(record, sizeof header);
       }
       return nullptr;
     case PERF_RECORD_THROTTLE:
@@ -627,9 +637,9 @@ Result<const Record*> DataReader::next() {
 
 std::vector<std::string> DataReader::notes() const {
   std::vector<std::string> notes;
-  if (lost_ != 0) {
+  if (const std::uint64_t lost = lost_by_hardware_ + std::max(lost_, lost_in_all_); lost != 0) {
     notes.push_back(fmt::format("{} samples or other records were lost while {} was recorded.",
-                                with_separators(lost_), path_.string()));
+                                with_separators(lost), path_.string()));
   }
   if (throttled_ != 0) {
     notes.push_back(fmt::format(

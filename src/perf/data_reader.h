@@ -89,9 +89,14 @@ class DataReader {
   bool ended_ = false;
   bool truncated_ = false;
 
-  std::uint64_t lost_ = 0;       // samples
-  std::uint64_t throttled_ = 0;  // times that the kernel paused an event
-  std::uint64_t strays_ = 0;     // samples of events that the file does not describe
+  // For want of room, as the kernel told in between, and, since perf 6.1, each event's sum of the
+  // same, which perf adds at the end in records without a time (tools/perf/builtin-record.c,
+  // record__read_lost_samples).
+  std::uint64_t lost_ = 0;
+  std::uint64_t lost_in_all_ = 0;
+  std::uint64_t lost_by_hardware_ = 0;  // samples that never came to the kernel's buffer
+  std::uint64_t throttled_ = 0;         // times that the kernel paused an event
+  std::uint64_t strays_ = 0;            // samples of events that the file does not describe
   std::uint64_t aux_bytes_ = 0;
   std::map<std::uint32_t, std::uint64_t> unknown_;  // records by type
 };

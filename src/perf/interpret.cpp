@@ -25,6 +25,11 @@ constexpr std::uint64_t kTop = ~std::uint64_t{0};
 
 // The kernel's own text is this and the symbol that stands for its relocation.
 constexpr std::string_view kKernelText = "[kernel.kallsyms]";
+// perf takes the first of these that there is (tools/perf/util/machine.c, ref_reloc_sym_names,
+// 6.1); on x86-64 both are the kernel's first byte. The mapping's offset is the symbol's address
+// then.
+constexpr std::string_view kKernelTextSymbols[] = {"[kernel.kallsyms]_text",
+                                                   "[kernel.kallsyms]_stext"};
 
 // The images that every interpreter has, in this order.
 enum : std::uint32_t { kKernel, kUnknown, kXen, kPassiveUser };
@@ -269,16 +274,33 @@ void Interpreter::map(AddressSpace& space, std::uint64_t start, const Mapping& m
   num_mappings_ += mappings.size() - before;  // may wrap around and back: the sum is right
 }
 
+void Interpreter::map_kernel(const MmapRecord& mmap, Mapping mapping) {
+  if (mmap.path.starts_with(kKernelText)) {
+    mapping.image = kKernel;
+    if (!mmap.build_id.empty()) {
+      images_[kKernel].build_id = hex(mmap.build_id);  // the mapping precedes all samples
+    }
+    if (std::ranges::find(kKernelTextSymbols, mmap.path) != std::end(kKernelTextSymbols) &&
+        mmap.page_offset != 0) {
+      loaded_at_.emplace(kKernelImage, mmap.page_offset);
+    }
+  } else {
+    const std::string name = module_name(mmap.path);
+    mapping.image = image(name, mmap.build_id, false);
+    if (name != kXenImage) {
+      loaded_at_.emplace(name, mmap.start);
+    }
+  }
+  map(kernel_, mmap.start, mapping);
+}
+
 void Interpreter::on(const MmapRecord& mmap) {
   const std::uint64_t room = ~mmap.start;
   Mapping mapping{.end = mmap.start + std::min(mmap.length, room),
                   .page_offset = mmap.page_offset,
                   .image = kUnknown};
   if (mmap.kernel) {
-    const bool kernel = mmap.path.starts_with(kKernelText);
-    mapping.image =
-        kernel ? std::uint32_t{kKernel} : image(module_name(mmap.path), mmap.build_id, false);
-    map(kernel_, mmap.start, mapping);
+    map_kernel(mmap, mapping);
     return;
   }
   if (mmap.path == "[vdso]") {
@@ -293,6 +315,7 @@ void Interpreter::on(const MmapRecord& mmap) {
   auto& space = processes_[mmap.pid].space;
   if (space == nullptr) {
     space = std::make_shared<AddressSpace>();
+    space->number = ++last_number_;  // also where nothing comes to be mapped
   } else if (space.use_count() > 1) {
     if (num_mappings_ + space->mappings.size() > kMaxMappings) {
       return;

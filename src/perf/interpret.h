@@ -47,6 +47,9 @@ class Interpreter {
   void add(const Record& record);
   // At the end: for images whose mappings told none.
   void set_build_ids(const std::vector<BuildId>& build_ids);
+  // Where the kernel's symbol _text and the beginnings of its modules were, by the image's name, as
+  // far as records tell. Another boot puts them elsewhere.
+  const std::map<std::string, std::uint64_t>& loaded_at() const { return loaded_at_; }
 
   Profile& profile() { return profile_; }
   const Profile& profile() const { return profile_; }
@@ -110,6 +113,7 @@ class Interpreter {
   void on(const KsymbolRecord& symbol);
 
   void map(AddressSpace& space, std::uint64_t start, const Mapping& mapping);
+  void map_kernel(const MmapRecord& mmap, Mapping mapping);
   void clear(std::int32_t pid);
   std::uint32_t image(std::string_view name, Bytes build_id, bool file);
   const LastTask& task_of(const SampleRecord& sample);
@@ -137,6 +141,7 @@ class Interpreter {
   std::deque<std::int32_t> ended_;
   std::unordered_map<std::int32_t, StringId> names_;  // by tid
   std::size_t num_mappings_ = 0;
+  std::map<std::string, std::uint64_t> loaded_at_;
   StringId swapper_;
   std::vector<KnownPlace> places_;    // by a hash of both; a newcomer takes its predecessor's room
   std::uint64_t changes_ = 1;         // records other than samples, which may change tasks

@@ -122,7 +122,7 @@ const RecordParser::Form* RecordParser::form(Bytes record) const {
   const bool sample = header.type == PERF_RECORD_SAMPLE;
   const std::size_t place = sample ? sample_id_ : trailer_id_;
   if (forms_.size() == 1 || place == 0 ||
-      record.size() < sizeof header + kWord + (sample ? place - sizeof header : 0)) {
+      record.size() < (sample ? place + kWord : sizeof header + place)) {
     return &forms_[0];
   }
   const auto id = value_at<std::uint64_t>(record, sample ? place : record.size() - place);

@@ -124,6 +124,12 @@ Result<void> Participation::arm() {
                  : fail("the hypervisor does not list this domain as active");
     }
     initiator_.wait(50ms);
+    // Gone, perhaps: whoever dials next must not get the answer to a question of another session.
+    if (const auto message = initiator_.receive(); !message) {
+      return std::unexpected(message.error());
+    } else if (*message) {
+      return fail("the initiator spoke before this domain had armed");
+    }
   }
   armed_ = true;
   sent_ = Clock::now();

@@ -11,6 +11,7 @@
 #include <functional>
 #include <iterator>
 #include <memory>
+#include <sstream>
 #include <unordered_map>
 #include <vector>
 
@@ -122,7 +123,23 @@ std::string running_build_id(std::string_view image) {
       contents_of(std::filesystem::path("/sys/module") / module / "notes/.note.gnu.build-id"));
 }
 
-Result<SymbolTable> read_kallsyms(const std::filesystem::path& path) {
+// A line of /proc/modules: name size users used-by state address.
+std::uint64_t running_address(std::string_view module) {
+  std::ifstream list("/proc/modules");
+  for (std::string line; std::getline(list, line);) {
+    std::istringstream words(line);
+    std::string name;
+    std::string unused;
+    std::uint64_t address = 0;
+    words >> name >> unused >> unused >> unused >> unused >> std::hex >> address;
+    if (words && "[" + name + "]" == module) {
+      return address;
+    }
+  }
+  return 0;
+}
+
+Result<SymbolTable> read_kallsyms(const std::filesystem::path& path, KernelText* text) {
   SymbolTable table;
   std::unordered_map<std::string, std::uint32_t> modules = {{"", 0}};
   std::string module;  // those of a module stand together
@@ -136,6 +153,11 @@ Result<SymbolTable> read_kallsyms(const std::filesystem::path& path) {
     if (line.module != module) {
       module = line.module;
       id = modules.try_emplace(module, modules.size()).first->second;
+    }
+    if (text != nullptr && module.empty() && line.name == "_text") {
+      text->start = line.address;
+    } else if (text != nullptr && module.empty() && line.name == "_etext") {
+      text->end = line.address;
     }
     table.add(line.address, 0, binding_of(line.type), line.name, {.id = id});
   });

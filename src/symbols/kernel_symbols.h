@@ -2,6 +2,7 @@
 // Symbols of what runs below all processes: the kernel, its modules, and Xen.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -11,8 +12,15 @@
 
 namespace xenoprof {
 
+// From _text to _etext: the kernel itself, without its modules and what it makes while running.
+struct KernelText {
+  std::uint64_t start = 0;
+  std::uint64_t end = 0;
+};
+
 // /proc/kallsyms, a copy of it from elsewhere, or a System.map. Addresses are virtual.
-Result<SymbolTable> read_kallsyms(const std::filesystem::path& path = "/proc/kallsyms");
+Result<SymbolTable> read_kallsyms(const std::filesystem::path& path = "/proc/kallsyms",
+                                  KernelText* text = nullptr);
 
 // Xen's own symbols, as dom0 sees them. Addresses are virtual. The "file.c#" before a local
 // symbol's name is dropped where the name alone is unique.
@@ -20,5 +28,8 @@ Result<SymbolTable> read_xensyms(const std::filesystem::path& path = "/proc/xen/
 
 // The build-id of "[kernel]", "[module_name]" or "[xen]" as it runs now; empty when unknown.
 std::string running_build_id(std::string_view image);
+
+// Where "[module_name]" begins now; 0 when unknown.
+std::uint64_t running_address(std::string_view module);
 
 }  // namespace xenoprof

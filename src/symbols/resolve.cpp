@@ -104,6 +104,7 @@ class Resolver {
   std::vector<std::string> notes_;
   // Read when first needed; empty when they could not be.
   std::optional<SymbolTable> kernel_;
+  KernelText kernel_text_;
   std::optional<SymbolTable> xen_;
 };
 
@@ -118,30 +119,51 @@ void Resolver::resolve_kernel(ImageId image, std::string_view name) {
   if (locations.empty()) {
     return;
   }
+  bool same = false;
+  std::string runs;
   if (sources_.own_files) {
-    const std::string runs = running_build_id(name);
+    runs = running_build_id(name);
     const std::string_view ran = profile_.text(profile_.images()[image].build_id);
+    same = !runs.empty() && runs == ran;
     if (!runs.empty() && !ran.empty() && runs != ran) {
       notes_.push_back(fmt::format(
           "Functions of {} have no names: what runs now is not what was recorded.", name));
       return;
     }
-    set_build_id(image, runs);
   }
   if (path.empty()) {
+    set_build_id(image, runs);
     return;
   }
   std::optional<SymbolTable>& table = xen ? xen_ : kernel_;
   if (!table) {
-    auto read = xen ? read_xensyms(path) : read_kallsyms(path);
+    auto read = xen ? read_xensyms(path) : read_kallsyms(path, &kernel_text_);
     if (!read) {
       notes_.push_back(fmt::format("Functions of the {} have no names: {}",
                                    xen ? "hypervisor" : "kernel", read.error().message));
     }
     table = read ? *std::move(read) : SymbolTable();
   }
+  // Another boot of the same kernel may have put it elsewhere; a module is linked anew each time.
+  std::uint64_t moved = 0;
+  if (const auto then = sources_.loaded_at.find(std::string(name));
+      sources_.own_files && table->size() != 0 && then != sources_.loaded_at.end()) {
+    const bool core = name == kKernelImage;
+    const std::uint64_t now = core ? kernel_text_.start : running_address(name);
+    moved = now - then->second;
+    if (moved != 0 && (!core || !same || now == 0)) {
+      notes_.push_back(fmt::format(
+          "Functions of {} have no names: it is not where it was when recorded.", name));
+      return;
+    }
+  }
+  set_build_id(image, runs);
   for (const LocationId id : locations) {
-    if (const auto symbol = table->find(profile_.locations()[id].address)) {
+    const std::uint64_t address = profile_.locations()[id].address + moved;
+    if (moved != 0 && (address < kernel_text_.start || address >= kernel_text_.end)) {
+      continue;
+    }
+    if (const auto symbol = table->find(address)) {
       set_symbol(id, symbol->name);
     }
   }

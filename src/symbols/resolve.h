@@ -3,7 +3,9 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +25,9 @@ struct SymbolSources {
   // The samples are of the domain we run in: its files and its kernel's build-ids are at hand.
   bool own_files = true;
   bool lines = true;  // source lines are looked up, too
+  // Where the kernel's _text and its modules were when recorded, by the image's name; what is not
+  // among them is where it is now.
+  std::map<std::string, std::uint64_t> loaded_at = {};
   // For the source lines of all images together: names come first, lines as far as that lasts.
   std::chrono::milliseconds lines_time = std::chrono::seconds(5);
   DebugSearch debug = {};

@@ -139,10 +139,12 @@ class XenDriver : public testing::Test {
 
   // Waits for a word in a file of a domain.
   static bool appears(const std::string& domain, const std::string& word, const std::string& file) {
-    return in(domain,
-              fmt::format("for i in $(seq 900); do grep -q {} {} && exit 0; sleep 0.1; done; "
-                          "exit 1",
-                          word, file))
+    return comes_true(domain, fmt::format("grep -q {} {}", word, file));
+  }
+  // Waits for a command of the shell's to succeed, 90 s and more.
+  static bool comes_true(const std::string& domain, const std::string& condition) {
+    return in(domain, fmt::format("for i in $(seq 900); do {} && exit 0; sleep 0.1; done; exit 1",
+                                  condition))
                .status == 0;
   }
 
@@ -252,7 +254,7 @@ TEST_F(XenDriver, GivesAGuestItsOwnSamplesOnly) {
   // Before the session, as the process that becomes spin runs the shell's code at first.
   in("guest1", "rm -f /tmp/go");
   auto spinning = begin("guest1", "prog_spin 100 /tmp/go");
-  ASSERT_EQ(in("guest1", "until pidof prog_spin; do sleep 0.1; done").status, 0);
+  ASSERT_TRUE(comes_true("guest1", "pidof prog_spin"));
   Session session("--active 0,1,2 --counter c0:100000", {{"guest1", "--pcs"}, {"guest2", ""}});
   in("guest1", "touch /tmp/go");
   auto dom0 = begin("dom0", "prog_spin 50");
@@ -391,8 +393,9 @@ TEST_F(XenDriver, FeedsStockPerf) {
   in("guest1", "rm -f /tmp/stop /tmp/listens");
   auto perf = begin("guest1",
                     "perf record -o /tmp/perf.data -e xenoprof:sample -g -a -- sh -c 'touch "
-                    "/tmp/listens; until [ -e /tmp/stop ]; do sleep 0.1; done' 2>&1");
-  ASSERT_EQ(in("guest1", "until [ -e /tmp/listens ]; do sleep 0.1; done").status, 0);
+                    "/tmp/listens; for i in $(seq 3000); do [ -e /tmp/stop ] && break; "
+                    "sleep 0.1; done' 2>&1");
+  ASSERT_TRUE(comes_true("guest1", "[ -e /tmp/listens ]"));
   Session session("--active 0,1 --counter c0:200000", {{"guest1", ""}});
   in("guest1",
      "dd if=/dev/zero of=/dev/null bs=4k count=40000 2>/dev/null & prog_spin 100; "

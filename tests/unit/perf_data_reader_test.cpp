@@ -217,6 +217,40 @@ TEST_F(PerfDataReader, IdentifierMayStandAmongTheFields) {
   EXPECT_THAT(read(), ElementsAre(":7 [unknown]+1000: 0,1", "late [unknown]+1000: 1,0"));
 }
 
+// The identifier would stand before the record; its first word would be that of an event.
+TEST_F(PerfDataReader, ARecordTooShortForItsIdentifierHasNone) {
+  constexpr std::uint64_t kType =
+      PERF_SAMPLE_TID | PERF_SAMPLE_ID | PERF_SAMPLE_STREAM_ID | PERF_SAMPLE_CPU;
+  const RecordParser parser(
+      {{.sample_type = kType, .sample_id_all = true, .ids = {100}},
+       {.sample_type = kType, .sample_id_all = true, .sideband = true, .ids = {200}}});
+  const Buffer bytes = joined({words({200}), record(PERF_RECORD_COMM, 0, Buffer(8))});
+  EXPECT_TRUE(parser.has_event(Bytes(bytes).subspan(8)));
+}
+
+// Each may claim the whole file, and all of them together would need its multiple in memory.
+TEST_F(PerfDataReader, IdentifiersOfAllEventsFitIntoTheFile) {
+  Buffer attrs;
+  constexpr std::size_t kEvents = 2;
+  constexpr std::size_t kEntry = sizeof(perf_event_attr) + sizeof(FileSection);
+  constexpr std::uint64_t kSize = sizeof(FileHeader) + kEvents * kEntry;
+  for (std::size_t i = 0; i < kEvents; ++i) {
+    put(attrs, kClock);
+    put(attrs, FileSection{0, kSize / 16 * 8 + 8});
+  }
+  FileHeader header;
+  header.size = sizeof header;
+  header.attr_size = kEntry;
+  header.attrs = {sizeof header, attrs.size()};
+  header.data = {kSize, 0};
+  Buffer file;
+  put(file, header);
+  write(joined({file, attrs}));
+  const auto reader = DataReader::open(path_);
+  ASSERT_FALSE(reader);
+  EXPECT_THAT(reader.error().message, HasSubstr("its attributes lie outside"));
+}
+
 TEST_F(PerfDataReader, RecordsComeInTheOrderOfTime) {
   const Buffer name = comm(25, "new");
   // Two CPUs' buffers, one after the other, in two turns; and all in one.
@@ -303,6 +337,28 @@ TEST_F(PerfDataReader, WhatIsNotUnderstoodIsCountedAndNamed) {
                           HasSubstr("1 records of type 63"), HasSubstr("2 records of type 99")));
 }
 
+// What perf 6.1 sums up at the end, the kernel told before, as far as it came to that.
+TEST_F(PerfDataReader, LossesAreCountedOnce) {
+  const auto lost = [](std::uint64_t count, std::uint64_t time) {
+    return record(PERF_RECORD_LOST, 0, joined({words({100, count}), trailer(time, 100)}));
+  };
+  const auto samples = [](std::uint64_t count, std::uint64_t time, std::uint16_t misc = 0) {
+    return record(PERF_RECORD_LOST_SAMPLES, misc, joined({words({count}), trailer(time, 100)}));
+  };
+  const auto told = [&](const Buffer& data) {
+    write_file({kClock}, data);
+    read();
+    return notes_;
+  };
+  EXPECT_THAT(told(joined({lost(7, 10), lost(3, 20)})), ElementsAre(HasSubstr("10 samples or")));
+  EXPECT_THAT(told(joined({lost(7, 10), lost(3, 20), samples(11, 0)})),
+              ElementsAre(HasSubstr("11 samples or")));
+  EXPECT_THAT(told(joined({lost(7, 10), samples(5, 20), samples(7, 0)})),
+              ElementsAre(HasSubstr("12 samples or")));
+  constexpr std::uint16_t kFiltered = 1u << 15;
+  EXPECT_THAT(told(samples(9, 0, kFiltered)), ElementsAre());
+}
+
 TEST_F(PerfDataReader, VirtualMachinesAddressesAreNotTheHosts) {
   write_file({kClock}, joined({kernel_mmap(0xffffffff81000000, 0x1000000, "[kernel.kallsyms]_text"),
                                comm(5, "qemu"),
@@ -353,6 +409,22 @@ TEST_F(PerfDataReader, BuildIdsAreTakenFromTheirList) {
   EXPECT_THAT(read(), ElementsAre("prog /bin/prog(ab000000)+10: 1",
                                   "prog [kernel](cd00000000000000000000000000000000000000)"
                                   "+ffffffff81000010: 1"));
+}
+
+// perf record --buildid-mmap.
+TEST_F(PerfDataReader, MappingsOfTheKernelAndOfModulesMayBearTheirBuildIds) {
+  const auto mmap2 = [](std::uint64_t start, std::uint32_t id, std::string_view path) {
+    return record(PERF_RECORD_MMAP2, PERF_RECORD_MISC_KERNEL | PERF_RECORD_MISC_MMAP_BUILD_ID,
+                  joined({words({two(~0u, 0), start, 0x1000, start, two(4, id), 0, 0, 0}),
+                          text(path), trailer(0)}));
+  };
+  write_file({kClock},
+             joined({mmap2(0xffffffff81000000, 0xab, "[kernel.kallsyms]_text"),
+                     mmap2(0xffffffffc0000000, 0xcd, "/lib/modules/1/some.ko"), comm(5, "prog"),
+                     sample(10, 0xffffffff81000010, 100, PERF_RECORD_MISC_KERNEL),
+                     sample(20, 0xffffffffc0000010, 100, PERF_RECORD_MISC_KERNEL)}));
+  EXPECT_THAT(read(), ElementsAre("prog [kernel](ab000000)+ffffffff81000010: 1",
+                                  "prog [some](cd000000)+ffffffffc0000010: 1"));
 }
 
 TEST_F(PerfDataReader, DamageIsToldWithItsPlace) {

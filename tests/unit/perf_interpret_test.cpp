@@ -190,6 +190,20 @@ TEST_F(PerfInterpreter, KernelModulesAndXenAreKnownByTheirAddresses) {
                              ":7 7/7 0 hypervisor [xen]+ffff82d040201234: 1,0"}));
 }
 
+TEST_F(PerfInterpreter, TellsWhereTheKernelAndItsModulesWere) {
+  add(xen_mmap(build_));
+  add(build_.kernel_mmap(0xffffffff81001000, 0x1000000, 0xffffffff81000000,
+                         "[kernel.kallsyms]_text"));
+  add(build_.kernel_mmap(0xffffffffc0000000, 0x4000, 0, "/lib/modules/1/xen-netback.ko"));
+  EXPECT_EQ(interpreter_.loaded_at(),
+            (std::map<std::string, std::uint64_t>{{"[kernel]", 0xffffffff81000000},
+                                                  {"[xen_netback]", 0xffffffffc0000000}}));
+  Interpreter hidden(kLayout);
+  hidden.add(
+      *parser_.parse(build_.kernel_mmap(0xffffffff80000000, 0x1000000, 0, "[kernel.kallsyms]")));
+  EXPECT_TRUE(hidden.loaded_at().empty());
+}
+
 TEST_F(PerfInterpreter, StackIsLeafFirstAndCallersAreTheirCalls) {
   mmap(7, 0x1000, 0x1000, 0, "/prog");
   const std::uint64_t pc = 0xffffffff81000010u;
@@ -222,6 +236,12 @@ TEST_F(PerfInterpreter, AbsurdMappingsAreHarmless) {
   mmap(7, 0x1000, 0, 0, "/empty");
   user_sample(7, 7, 0x1000);
   EXPECT_EQ(result(), Lines{":7 7/7 0 user /b+1000: 1,0"});
+}
+
+TEST_F(PerfInterpreter, AProcessWithAnEmptyMappingAloneHasNone) {
+  mmap(7, 0x1000, 0, 0, "/empty");
+  user_sample(7, 7, 0);
+  EXPECT_EQ(result(), Lines{":7 7/7 0 user [unknown]+0: 1,0"});
 }
 
 // A parent with many mappings and children that each add one would need their product in memory.

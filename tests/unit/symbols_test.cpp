@@ -499,6 +499,41 @@ TEST_F(ResolveTest, AnotherKernelsNamesAreNotUsed) {
   EXPECT_EQ(symbol(kernel), "");
 }
 
+// With addresses chosen anew at each boot.
+TEST_F(ResolveTest, TheSameKernelIsFoundWhereAnotherBootPutIt) {
+  const std::string runs = running_build_id(kKernelImage);
+  if (runs.empty()) {
+    GTEST_SKIP() << "this kernel does not tell its build-id";
+  }
+  sources_.kallsyms = folder_.file("moved",
+                                   "ffffffff82000000 T _text\n"
+                                   "ffffffff82001000 T tcp_recvmsg\n"
+                                   "ffffffff82002000 T _etext\n"
+                                   "ffffffffc1000000 t of_a_module\t[some]\n");
+  sources_.loaded_at = {{"[kernel]", 0xffffffff81000000}};
+  const LocationId kernel = add("[kernel]", 0xffffffff81001010, runs);
+  const LocationId made = add("[kernel]", 0xffffffffc0000010, runs);
+  EXPECT_TRUE(resolve(profile_, sources_).empty());
+  EXPECT_EQ(symbol(kernel), "tcp_recvmsg");
+  EXPECT_EQ(symbol(made), "") << "only the kernel itself has moved so far";
+}
+
+TEST_F(ResolveTest, WhatMayBeAnotherKernelOrLiesElsewhereHasNoNames) {
+  sources_.kallsyms = folder_.file("moved",
+                                   "ffffffff82000000 T _text\n"
+                                   "ffffffff82001000 T tcp_recvmsg\n"
+                                   "ffffffff82002000 T _etext\n"
+                                   "ffffffffc1000000 t of_a_module\t[nowhere_to_be_found]\n");
+  sources_.loaded_at = {{"[kernel]", 0xffffffff81000000},
+                        {"[nowhere_to_be_found]", 0xffffffffc1000000}};
+  const LocationId kernel = add("[kernel]", 0xffffffff82001010);
+  const LocationId module = add("[nowhere_to_be_found]", 0xffffffffc1000010);
+  EXPECT_EQ(resolve(profile_, sources_).size(), 2u);
+  EXPECT_EQ(symbol(kernel), "");
+  EXPECT_EQ(build_id(kernel), "");
+  EXPECT_EQ(symbol(module), "");
+}
+
 TEST_F(ResolveTest, LeavesWhatNobodyKnowsAlone) {
   const LocationId passive = add("[user]", 0);
   const LocationId unknown = add("[unknown]", 0x7f0000001000);
