@@ -22,15 +22,37 @@ bool is_bracketed(std::string_view name) {
   return name.starts_with('[') && name.ends_with(']');
 }
 
+// What symbols were read from; empty where that failed.
+struct SymbolFiles {
+  SymbolFiles(const DebugSearch& search, bool all_elf) : keeps_elf(all_elf), debug(search) {}
+
+  // Of the kernel, as it was when the profile had so many images: a module that came later may lie
+  // where nothing was.
+  std::optional<SymbolTable> kernel;
+  std::size_t kernel_images = 0;
+  std::optional<SymbolTable> xen;
+  // By path; only the last unless all are to be kept.
+  std::map<std::string, Result<ElfImage>> elf;
+  bool keeps_elf;
+  DebugSearch debug;
+};
+
 class Resolver {
  public:
-  Resolver(Profile& profile, const SymbolSources& sources)
-      : profile_(profile), sources_(sources), time_(sources.lines_time), debug_(sources.debug) {
+  Resolver(Profile& profile, const SymbolSources& sources, SymbolFiles& read, bool lines)
+      : profile_(profile),
+        sources_(sources),
+        read_(read),
+        wants_lines_(lines),
+        time_(sources.lines_time) {
     nameless_.resize(profile.images().size());
+    lineless_.resize(profile.images().size());
     for (LocationId id = 0; id < profile.locations().size(); ++id) {
       const Location& location = profile.locations()[id];
       if (location.symbol == 0) {
         nameless_[location.image].push_back(id);
+      } else if (lines && location.lines == 0) {
+        lineless_[location.image].push_back(id);
       }
     }
   }
@@ -88,17 +110,17 @@ class Resolver {
 
   Profile& profile_;
   const SymbolSources& sources_;
-  std::vector<std::vector<LocationId>> nameless_;  // of each image
+  SymbolFiles& read_;
+  bool wants_lines_;
+  // Of each image.
+  std::vector<std::vector<LocationId>> nameless_;
+  std::vector<std::vector<LocationId>> lineless_;  // those that have a name already
   std::map<std::string, File> files_;  // by build-id, or by path where that is not known
   std::chrono::milliseconds time_;     // that is left for lines
-  DebugSearch debug_;
   std::vector<std::string> unreadable_;
   std::vector<std::string> late_;
   std::vector<std::string> damaged_;
   std::vector<std::string> notes_;
-  // Read when first needed; empty when they could not be.
-  std::optional<SymbolTable> kernel_;
-  std::optional<SymbolTable> xen_;
 };
 
 void Resolver::resolve_kernel(ImageId image, std::string_view name) {
@@ -125,7 +147,11 @@ void Resolver::resolve_kernel(ImageId image, std::string_view name) {
   if (path.empty()) {
     return;
   }
-  std::optional<SymbolTable>& table = xen ? xen_ : kernel_;
+  std::optional<SymbolTable>& table = xen ? read_.xen : read_.kernel;
+  if (!xen && image >= read_.kernel_images) {
+    table.reset();
+    read_.kernel_images = profile_.images().size();
+  }
   if (!table) {
     auto read = xen ? read_xensyms(path) : read_kallsyms(path);
     if (!read) {
@@ -156,7 +182,10 @@ void Resolver::use_elf(ImageId image, const ElfImage& elf) {
       named.push_back(id);
     }
   }
-  set_lines(named, name, elf);
+  if (wants_lines_) {
+    named.insert(named.end(), lineless_[image].begin(), lineless_[image].end());
+    set_lines(named, name, elf);
+  }
 }
 
 void Resolver::set_lines(const std::vector<LocationId>& locations, const std::string& name,
@@ -229,9 +258,22 @@ void Resolver::add_file(ImageId image, const std::string& path) {
 
 void Resolver::resolve_file(const File& file) {
   const std::string_view ran = profile_.text(profile_.images()[file.images.front()].build_id);
+  const auto complete = [this](ImageId image) {
+    return nameless_[image].empty() && lineless_[image].empty();
+  };
+  if (std::ranges::all_of(file.images, complete)) {
+    return;
+  }
   std::string why;
   for (const std::string& path : file.paths) {
-    const auto elf = read_elf(path, debug_);
+    auto known = read_.elf.find(path);
+    if (known == read_.elf.end()) {
+      if (!read_.keeps_elf) {
+        read_.elf.clear();
+      }
+      known = read_.elf.emplace(path, read_elf(path, read_.debug)).first;
+    }
+    const Result<ElfImage>& elf = known->second;
     if (!elf) {
       why = why.empty() ? path : why;
     } else if (!ran.empty() && !elf->file.build_id().empty() && ran != elf->file.build_id()) {
@@ -243,7 +285,10 @@ void Resolver::resolve_file(const File& file) {
       return;
     }
   }
-  unreadable_.push_back(why);
+  const auto has_names = [this](ImageId image) { return nameless_[image].empty(); };
+  if (!std::ranges::all_of(file.images, has_names)) {
+    unreadable_.push_back(why);
+  }
 }
 
 void Resolver::say(std::string_view what, const std::vector<std::string>& files) {
@@ -264,7 +309,22 @@ void Resolver::say(std::string_view what, const std::vector<std::string>& files)
 }  // namespace
 
 std::vector<std::string> resolve(Profile& profile, const SymbolSources& sources) {
-  return Resolver(profile, sources).run();
+  SymbolFiles read(sources.debug, false);
+  return Resolver(profile, sources, read, true).run();
+}
+
+struct NamesInPassing::Read {
+  SymbolFiles files;
+};
+
+NamesInPassing::NamesInPassing(SymbolSources sources)
+    : sources_(std::move(sources)), read_(new Read{SymbolFiles(sources_.debug, true)}) {}
+NamesInPassing::NamesInPassing(NamesInPassing&&) noexcept = default;
+NamesInPassing& NamesInPassing::operator=(NamesInPassing&&) noexcept = default;
+NamesInPassing::~NamesInPassing() = default;
+
+void NamesInPassing::name(Profile& profile) {
+  Resolver(profile, sources_, read_->files, false).run();
 }
 
 std::vector<Symbol> sampled_symbols(const Profile& profile, std::string_view image,

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,10 +28,28 @@ struct SymbolSources {
   DebugSearch debug = {};
 };
 
-// Sets the symbol of every location that has none, its lines where debug information is at hand,
-// and the build-id of every image that has none. Returns a sentence for each source that was needed
-// and could not be used; the profile is good either way, with fewer names.
+// Sets the symbol of every location that has none, the lines of those that have none where debug
+// information is at hand, and the build-id of every image that has none. Returns a sentence for
+// each source that was needed and could not be used; the profile is good either way, with fewer
+// names.
 std::vector<std::string> resolve(Profile& profile, const SymbolSources& sources = {});
+
+// Names only, now and then, for a profile that grows meanwhile: keeps what it has read. Lines are
+// left to resolve() in the end.
+class NamesInPassing {
+ public:
+  explicit NamesInPassing(SymbolSources sources);
+  NamesInPassing(NamesInPassing&&) noexcept;
+  NamesInPassing& operator=(NamesInPassing&&) noexcept;
+  ~NamesInPassing();
+
+  void name(Profile& profile);
+
+ private:
+  struct Read;
+  SymbolSources sources_;
+  std::unique_ptr<Read> read_;
+};
 
 // The symbols of `table` that the locations of `image` fall into, each once, by address.
 std::vector<Symbol> sampled_symbols(const Profile& profile, std::string_view image,
