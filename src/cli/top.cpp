@@ -96,6 +96,9 @@ Result<int> top(const TopArguments& arguments) {
   if (!terms) {
     return std::unexpected(terms.error());
   }
+  if (auto good = check_live_filter(*terms); !good) {
+    return std::unexpected(good.error());
+  }
   request->live = true;
   request->output = output_folder(arguments.output);
   LiveView view(*std::move(terms));

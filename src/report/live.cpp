@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "model/text.h"
@@ -45,6 +46,20 @@ std::string counted(std::uint64_t number) {
 }
 
 }  // namespace
+
+Result<void> check_live_filter(const std::vector<FilterTerm>& terms) {
+  constexpr std::array kKnown = {Column::kDomain, Column::kProcess, Column::kImage, Column::kSymbol,
+                                 Column::kMode};
+  for (const FilterTerm& term : terms) {
+    if (std::ranges::find(kKnown, term.column) == kKnown.end()) {
+      return fail(
+          "While a session runs there is no {} to filter by: keep it with --output and use "
+          "`xenoprof report`.",
+          to_string(term.column));
+    }
+  }
+  return {};
+}
 
 void LiveView::update(SessionProgress now) {
   if (paused_) {
@@ -143,9 +158,14 @@ void LiveView::use_typed() {
     // Also what it means must be good: a regular expression.
     const Profile none;
     const Cells cells(none);
-    const auto filter = parsed ? Filter::make(cells, *parsed) : std::unexpected(parsed.error());
-    if (!filter) {
-      message_ = filter.error().message;
+    auto good = parsed ? check_live_filter(*parsed) : std::unexpected(parsed.error());
+    if (good) {
+      if (const auto filter = Filter::make(cells, *parsed); !filter) {
+        good = std::unexpected(filter.error());
+      }
+    }
+    if (!good) {
+      message_ = good.error().message;
       return;
     }
     terms = *std::move(parsed);

@@ -16,6 +16,9 @@
 
 namespace xenoprof {
 
+// While a session runs, domains tell of processes, images, functions and modes only.
+Result<void> check_live_filter(const std::vector<FilterTerm>& terms);
+
 class LiveView {
  public:
   // Characters are keys; these are the others. Beyond Unicode.

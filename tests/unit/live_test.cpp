@@ -60,7 +60,8 @@ class LiveViewTest : public testing::Test {
 };
 
 TEST_F(LiveViewTest, EverySampleIsBelowOrLostOrOnItsWay) {
-  EXPECT_TRUE(has(screen(), "230 samples: 180 in the profile, 30 on their way, 20 lost")) << screen();
+  EXPECT_TRUE(has(screen(), "230 samples: 180 in the profile, 30 on their way, 20 lost"))
+      << screen();
 }
 
 TEST_F(LiveViewTest, TheRateIsThatOfTheLastSeconds) {
@@ -149,6 +150,9 @@ TEST_F(LiveViewTest, ATermFiltersAsInReport) {
 TEST_F(LiveViewTest, AWrongFilterIsToldAndChangesNothing) {
   type("nonsense=1");
   EXPECT_TRUE(has(screen(), "nonsense")) << screen();
+  EXPECT_TRUE(has(screen(), "multiply"));
+  type("pid=10");
+  EXPECT_TRUE(has(screen(), "no pid")) << screen();
   EXPECT_TRUE(has(screen(), "multiply"));
   type("symbol~(");
   EXPECT_TRUE(has(screen(), "multiply"));
