@@ -70,10 +70,11 @@ class InBatch {
 
   bool show(const SessionProgress& now) {
     view_.update(now);
-    if (now.seconds < next_ || !now.profile) {
+    if (now.seconds < next_ || now.profile == shown_) {
       return true;
     }
     next_ = now.seconds + kBatchSeconds;
+    shown_ = now.profile;
     if (auto printed = print(view_.draw_all(style_of_output(), arguments_.rows) + "\n"); !printed) {
       return false;
     }
@@ -84,6 +85,7 @@ class InBatch {
   const TopArguments& arguments_;
   LiveView& view_;
   double next_ = kBatchSeconds;
+  std::shared_ptr<const Profile> shown_;
   std::uint64_t done_ = 0;
 };
 

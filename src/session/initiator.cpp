@@ -220,6 +220,7 @@ Result<bool> Session::try_begin() {
   wire::ToParticipant prepare;
   to_wire(agreement_.events, *prepare.mutable_prepare()->mutable_events());
   prepare.mutable_prepare()->set_call_chains(request_.call_chains);
+  prepare.mutable_prepare()->set_live(request_.live);
   for (Peer& peer : peers_.active) {
     if (auto created = create(peer, false); !created) {
       return std::unexpected(created.error());
@@ -231,6 +232,9 @@ Result<bool> Session::try_begin() {
     }
   }
   peers_.ask_all(prepare);
+  if (request_.live) {
+    xen_names_.read_ahead();
+  }
   const auto retry = [this]() -> Result<bool> {
     if (auto settled = settle_missing(); !settled) {
       return std::unexpected(settled.error());

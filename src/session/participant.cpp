@@ -67,7 +67,7 @@ class Participation {
   std::optional<perf::Recorder> recorder_;
   std::optional<perf::RecordParser> parser_;
   std::optional<perf::Interpreter> interpreter_;
-  std::optional<NamesInPassing> names_;  // once somebody peeked
+  std::optional<NamesInPassing> names_;  // in a live session
   std::vector<Outgoing> outgoing_;       // own records first
   Clock::time_point sent_{};
   std::optional<Error> bad_record_;
@@ -97,6 +97,11 @@ Result<void> Participation::prepare(const wire::ToParticipant::Prepare& request)
   parser_.emplace(layout);
   interpreter_.emplace(layout);
   names_.reset();
+  if (request.live()) {
+    // Xen's own names are dom0's to give: the initiator looks them up for everybody.
+    names_.emplace(SymbolSources{.xensyms = {}});
+    names_->read_ahead();
+  }
   outgoing_.assign(1, {});
   bad_record_.reset();
   wire::FromParticipant answer;
@@ -208,11 +213,8 @@ Result<void> Participation::pump() {
 }
 
 Result<void> Participation::peek() {
-  if (!armed_) {
-    return fail("the initiator asked how things stand before they had begun");
-  }
-  if (!names_) {
-    names_.emplace(SymbolSources{.xensyms = {}});
+  if (!armed_ || !names_) {
+    return fail("the initiator asked how things stand in a session that is not live");
   }
   names_->name(interpreter_->profile());
   wire::FromParticipant message;
@@ -250,7 +252,6 @@ Result<void> Participation::stop() {
   wire::FromParticipant message;
   auto& finished = *message.mutable_finished();
   to_wire(*totals, *finished.mutable_totals());
-  // Xen's own names are dom0's to give: the initiator looks them up for everybody.
   for (const std::string& note : resolve(interpreter_->profile(), {.xensyms = {}})) {
     finished.add_notes(note);
   }

@@ -28,6 +28,7 @@ constexpr double kRecordBytesPerSecond = 16e6;
 // At least between two looks at how a domain stands, and how many times as long as the last took:
 // that bounds what they add to what is measured.
 constexpr auto kPeekEvery = 2s;
+constexpr auto kFirstPeek = 1s;  // when there is something to be told
 constexpr int kPeekPause = 5;
 // Of a participant's remarks; more are not read.
 constexpr int kMaxNotes = 20;
@@ -70,6 +71,13 @@ void Peers::ask(Peer& peer, const wire::ToParticipant& message) {
 void Peers::ask_all(const wire::ToParticipant& message) {
   for (Peer& peer : active) {
     ask(peer, message);
+  }
+}
+
+void Peers::started() {
+  started_ = Clock::now();
+  for (Peer& peer : active) {
+    peer.next_peek = *started_ + kFirstPeek;
   }
 }
 

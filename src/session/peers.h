@@ -61,7 +61,7 @@ class Peers {
   // What is counted: a profile of anything else is refused.
   void agreed(std::vector<Event> events) { events_ = std::move(events); }
   // From now on time allows for more and more records.
-  void started() { started_ = Clock::now(); }
+  void started();
 
   // Says `message` to `peer`, which then has it to answer.
   void ask(Peer& peer, const wire::ToParticipant& message);

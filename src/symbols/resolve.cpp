@@ -2,6 +2,7 @@
 #include "symbols/resolve.h"
 
 #include <algorithm>
+#include <fstream>
 #include <map>
 #include <set>
 #include <utility>
@@ -26,16 +27,25 @@ bool is_bracketed(std::string_view name) {
 struct SymbolFiles {
   SymbolFiles(const DebugSearch& search, bool all_elf) : keeps_elf(all_elf), debug(search) {}
 
-  // Of the kernel, as it was when the profile had so many images: a module that came later may lie
-  // where nothing was.
+  // Of the kernel when it had these modules: another may have come to lie where nothing was.
   std::optional<SymbolTable> kernel;
-  std::size_t kernel_images = 0;
+  std::string modules;
   std::optional<SymbolTable> xen;
   // By path; only the last unless all are to be kept.
   std::map<std::string, Result<ElfImage>> elf;
   bool keeps_elf;
   DebugSearch debug;
 };
+
+// Their names.
+std::string loaded_modules(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  std::string names;
+  for (std::string line; std::getline(file, line);) {
+    names += line.substr(0, line.find(' ')) + '\n';
+  }
+  return names;
+}
 
 class Resolver {
  public:
@@ -115,8 +125,9 @@ class Resolver {
   // Of each image.
   std::vector<std::vector<LocationId>> nameless_;
   std::vector<std::vector<LocationId>> lineless_;  // those that have a name already
-  std::map<std::string, File> files_;  // by build-id, or by path where that is not known
-  std::chrono::milliseconds time_;     // that is left for lines
+  std::map<std::string, File> files_;   // by build-id, or by path where that is not known
+  std::optional<std::string> modules_;  // once asked for
+  std::chrono::milliseconds time_;      // that is left for lines
   std::vector<std::string> unreadable_;
   std::vector<std::string> late_;
   std::vector<std::string> damaged_;
@@ -148,9 +159,14 @@ void Resolver::resolve_kernel(ImageId image, std::string_view name) {
     return;
   }
   std::optional<SymbolTable>& table = xen ? read_.xen : read_.kernel;
-  if (!xen && image >= read_.kernel_images) {
-    table.reset();
-    read_.kernel_images = profile_.images().size();
+  if (!xen) {
+    if (!modules_) {
+      modules_ = sources_.own_files ? loaded_modules(sources_.modules) : "";
+    }
+    if (table && *modules_ != read_.modules) {
+      table.reset();
+    }
+    read_.modules = *modules_;
   }
   if (!table) {
     auto read = xen ? read_xensyms(path) : read_kallsyms(path);
@@ -322,6 +338,17 @@ NamesInPassing::NamesInPassing(SymbolSources sources)
 NamesInPassing::NamesInPassing(NamesInPassing&&) noexcept = default;
 NamesInPassing& NamesInPassing::operator=(NamesInPassing&&) noexcept = default;
 NamesInPassing::~NamesInPassing() = default;
+
+void NamesInPassing::read_ahead() {
+  SymbolFiles& read = read_->files;
+  read.modules = sources_.own_files ? loaded_modules(sources_.modules) : "";
+  if (!sources_.kallsyms.empty()) {
+    read.kernel = read_kallsyms(sources_.kallsyms).value_or(SymbolTable());
+  }
+  if (!sources_.xensyms.empty()) {
+    read.xen = read_xensyms(sources_.xensyms).value_or(SymbolTable());
+  }
+}
 
 void NamesInPassing::name(Profile& profile) {
   Resolver(profile, sources_, read_->files, false).run();

@@ -21,6 +21,8 @@ struct SymbolSources {
   // Of the kernel that ran: kallsyms or System.map. A passive domain's is a copy.
   std::filesystem::path kallsyms = "/proc/kallsyms";
   std::filesystem::path xensyms = "/proc/xen/xensyms";
+  // Which modules that kernel has: kallsyms is read again by NamesInPassing when they change.
+  std::filesystem::path modules = "/proc/modules";
   // The samples are of the domain we run in: its files and its kernel's build-ids are at hand.
   bool own_files = true;
   // For the source lines of all images together: names come first, lines as far as that lasts.
@@ -43,6 +45,8 @@ class NamesInPassing {
   NamesInPassing& operator=(NamesInPassing&&) noexcept;
   ~NamesInPassing();
 
+  // Reads the kernel's and Xen's symbols at once, so that the first name() does not take long.
+  void read_ahead();
   void name(Profile& profile);
 
  private:

@@ -300,7 +300,7 @@ TEST_F(XenSession, TopShowsWhatAGuestIsDoingByNameAndKeepsNothing) {
   const auto result =
       in("dom0",
          "mkdir -p /tmp/here && cd /tmp/here && "
-         "xenoprof top -e instructions:200000 --domains all --batch --iterations 3; s=$?; ls; "
+         "xenoprof top -e instructions:200000 --domains all --batch --iterations 5; s=$?; ls; "
          "exit $s");
   in("guest1", "touch /tmp/seen");
   work.get();
@@ -320,7 +320,7 @@ TEST_F(XenSession, TopShowsWhatAGuestIsDoingByNameAndKeepsNothing) {
                           line.find("spin_loop") != std::string::npos);
     xen = xen || (line.find("[xen]") != std::string::npos && line.find(" 0x") == line.npos);
   }
-  EXPECT_EQ(accounts.size(), 3u) << result.out;
+  EXPECT_EQ(accounts.size(), 5u) << result.out;
   EXPECT_TRUE(by_name) << result.out;
   EXPECT_TRUE(xen) << result.out;
   // Nothing beside the tables, whose end is an empty line.
