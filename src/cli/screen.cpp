@@ -104,8 +104,12 @@ void Screen::draw(std::string_view text) {
   ::move(0, 0);
   while (!text.empty()) {
     const std::size_t end = std::min(text.find_first_of("\x1b\n"), text.size());
-    const std::string part = showable(text.substr(0, end));
-    ::addnstr(part.c_str(), static_cast<int>(part.size()));
+    // What is too wide would go on in the next line.
+    if (getcury(stdscr) == line) {
+      const auto room = static_cast<std::size_t>(getmaxx(stdscr) - getcurx(stdscr));
+      const std::string part = showable(text.substr(0, byte_of(text.substr(0, end), room)));
+      ::addnstr(part.c_str(), static_cast<int>(part.size()));
+    }
     text.remove_prefix(end);
     if (text.starts_with("\x1b[")) {
       int sgr = 0;
