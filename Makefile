@@ -25,7 +25,7 @@ demo: build
 test: configure
 	cmake --build build -j $(JOBS)
 	ctest --test-dir build -L unit -j $(JOBS) --output-on-failure
-	ctest --test-dir build -L host -j $(JOBS) --output-on-failure
+	ctest --test-dir build -L host --output-on-failure
 	ctest --test-dir build -L fuzz --output-on-failure
 	ctest --test-dir build -L lab -j 1 --output-on-failure
 

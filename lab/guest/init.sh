@@ -24,6 +24,8 @@ hostname "$NAME"
 # A perf in here belongs to whoever came in here.
 echo 0 > /proc/sys/kernel/kptr_restrict
 echo -1 > /proc/sys/kernel/perf_event_paranoid
+# Emulated interrupts are slow: the kernel would remark on it and allow fewer and fewer of them.
+echo 0 > /proc/sys/kernel/perf_cpu_time_max_percent
 
 while read -r module; do
   insmod "$module" || echo "xenoprof-lab: $NAME: cannot load $module"

@@ -38,14 +38,7 @@ Result<int> run(Arguments& arguments) {
   if (!recorded) {
     return std::unexpected(recorded.error());
   }
-  const auto text = annotate(recorded->profile, options);
-  if (!text) {
-    return std::unexpected(text.error());
-  }
-  if (auto printed = print(*text); !printed) {
-    return std::unexpected(printed.error());
-  }
-  return kExitWhole;
+  return print_view(annotate(recorded->profile, options));
 }
 
 }  // namespace

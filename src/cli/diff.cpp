@@ -119,14 +119,7 @@ Result<int> run(Arguments& arguments) {
   if (auto found = find_work(arguments.per, inputs, options.unit); !found) {
     return std::unexpected(found.error());
   }
-  const auto text = diff(inputs, options);
-  if (!text) {
-    return std::unexpected(text.error());
-  }
-  if (auto printed = print(*text); !printed) {
-    return std::unexpected(printed.error());
-  }
-  return kExitWhole;
+  return print_view(diff(inputs, options));
 }
 
 }  // namespace

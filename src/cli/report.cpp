@@ -41,15 +41,8 @@ Result<int> run(Arguments& arguments) {
   if (!recorded) {
     return std::unexpected(recorded.error());
   }
-  const auto text =
-      report(recorded->profile, recorded->session ? &*recorded->session : nullptr, options);
-  if (!text) {
-    return std::unexpected(text.error());
-  }
-  if (auto printed = print(*text); !printed) {
-    return std::unexpected(printed.error());
-  }
-  return kExitWhole;
+  return print_view(
+      report(recorded->profile, recorded->session ? &*recorded->session : nullptr, options));
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "cli/exit_status.h"
 #include "model/text.h"
 
 namespace xenoprof {
@@ -53,6 +54,16 @@ Result<void> print(std::string_view text) {
     return fail("The output cannot be written: {}.", std::strerror(errno));
   }
   return {};
+}
+
+Result<int> print_view(const Result<std::string>& view) {
+  if (!view) {
+    return std::unexpected(view.error());
+  }
+  if (auto printed = print(*view); !printed) {
+    return std::unexpected(printed.error());
+  }
+  return kExitWhole;
 }
 
 ProgressLine::ProgressLine(bool wanted) : wanted_(wanted && ::isatty(STDERR_FILENO) == 1) {}

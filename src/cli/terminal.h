@@ -18,6 +18,9 @@ TextStyle style_of_output();
 // On stdout, whole or not at all.
 Result<void> print(std::string_view text);
 
+// How a command ends that shows a view: its text is printed.
+Result<int> print_view(const Result<std::string>& view);
+
 // One line on stderr that is written over and over while something takes time; nothing where that
 // is no terminal, or with --no-progress.
 class ProgressLine {

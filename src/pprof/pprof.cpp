@@ -233,8 +233,8 @@ Result<void> Decoder::mappings() {
     if (!name || !build_id) {
       return fail("a mapping's name is not in its string table");
     }
-    if (mapping.id() == 0 ||
-        !images_.emplace(mapping.id(), profile_.add_image(*name, *build_id)).second) {
+    const ImageId image = profile_.add_image(name->empty() ? kUnknownImage : *name, *build_id);
+    if (mapping.id() == 0 || !images_.emplace(mapping.id(), image).second) {
       return fail("two mappings have the same number {}", mapping.id());
     }
   }

@@ -6,6 +6,7 @@
 
 #include "model/text.h"
 #include "report/rows.h"
+#include "report/session_text.h"
 #include "report/text_cells.h"
 #include "report/text_columns.h"
 #include "report/text_table.h"
@@ -50,9 +51,7 @@ std::string DiffText::header() const {
     const bool base = &input == inputs_.data();
     std::string line = fmt::format("{:<7}{}", base ? "Base:" : "Other:", printable(input.name));
     if (input.session != nullptr && !input.session->started.empty()) {
-      std::string when = printable(input.session->started.substr(0, 19));
-      std::replace(when.begin(), when.end(), 'T', ' ');
-      line += fmt::format(", {}, {:.1f} s", when, input.session->seconds);
+      line += fmt::format(", {}, {:.1f} s", started_text(*input.session), input.session->seconds);
     }
     if (!options_.unit.empty()) {
       line += fmt::format(", {:.6g} {}", input.work, printable(options_.unit));
@@ -191,7 +190,7 @@ std::string DiffText::event(const Comparison& domains, const Comparison& functio
 std::string DiffText::losses(const DiffInput& input) const {
   const std::string name = printable(input.name);
   if (input.session == nullptr) {
-    return "What " + name + " lost is not known.";
+    return "What " + name + " lost is known only if a note says it.";
   }
   std::uint64_t taken = 0;
   std::uint64_t delivered = 0;

@@ -33,6 +33,8 @@ constexpr std::uint64_t kLargestGap = std::uint64_t{64} << 10;
 constexpr std::uint64_t kLongestFunction = std::uint64_t{1} << 30;
 // A record has at most 64 KiB; of a deeper stack the innermost frames are kept.
 constexpr std::size_t kLongestChain = 8000;
+// Each sample is a record of its own there, and a profile may claim any number.
+constexpr std::uint64_t kMostSamples = 100'000'000;
 
 class PerfExport {
  public:
@@ -264,6 +266,16 @@ Result<void> write_perf_data(const Profile& profile, const std::filesystem::path
   perf::Layout layout{.events = profile.events(), .call_chains = false};
   for (const Frame& frame : profile.frames()) {
     layout.call_chains |= frame.caller != 0;
+  }
+  std::uint64_t samples = 0;
+  for (const Sample& sample : profile.samples()) {
+    for (const std::uint64_t more : sample.samples) {
+      if (more > kMostSamples - samples) {
+        return fail("a perf.data has a record for each sample, and this profile has more than {}",
+                    kMostSamples);
+      }
+      samples += more;
+    }
   }
   auto writer = perf::DataWriter::create(path, layout);
   if (!writer) {

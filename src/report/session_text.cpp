@@ -28,20 +28,22 @@ Losses losses_of(const DomainTotals& domain) {
 
 }  // namespace
 
+std::string started_text(const SessionRecord& session) {
+  // "2026-01-31T12:00:00+01:00": the clock of the place it was recorded at says enough.
+  std::string when = printable(session.started.substr(0, 19));
+  std::replace(when.begin(), when.end(), 'T', ' ');
+  return when;
+}
+
 std::string recorded_text(const SessionRecord& session) {
-  std::string text = "Recorded";
-  if (!session.started.empty()) {
-    // "2026-01-31T12:00:00+01:00": the clock of the place it was recorded at says enough.
-    std::string when = printable(session.started.substr(0, 19));
-    std::replace(when.begin(), when.end(), 'T', ' ');
-    text += " " + when;
-  }
-  return text + fmt::format(" for {:.1f} s", session.seconds);
+  return fmt::format("Recorded{}{} for {:.1f} s", session.started.empty() ? "" : " ",
+                     started_text(session), session.seconds);
 }
 
 std::string losses_text(const SessionRecord* session) {
   if (session == nullptr) {
-    return "What was lost is not known: there is no session.json with this profile.";
+    return "There is no session.json with this profile: what was lost is known only if a note says "
+           "it.";
   }
   std::string text;
   std::string not_whole;

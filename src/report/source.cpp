@@ -9,10 +9,28 @@
 #include "perf/data_reader.h"
 #include "perf/interpret.h"
 #include "pprof/pprof.h"
+#include "symbols/jit_symbols.h"
 #include "symbols/resolve.h"
 
 namespace xenoprof {
 namespace {
+
+// What has no build-id gets its names by its path alone.
+std::optional<std::string> unidentified(const Profile& profile) {
+  std::size_t files = 0;
+  bool kernel = false;
+  for (const Image& image : profile.images()) {
+    const std::string_view name = profile.text(image.name);
+    kernel |= image.build_id == 0 && name == kKernelImage;
+    files += image.build_id == 0 && name.starts_with('/') && !jit_process(name) ? 1 : 0;
+  }
+  if (!kernel && files == 0) {
+    return std::nullopt;
+  }
+  return fmt::format("Recorded without build-id: {}{}{}. Names are those of what is here now.",
+                     kernel ? "the kernel" : "", kernel && files != 0 ? ", " : "",
+                     files == 0 ? "" : fmt::format("{} file{}", files, files == 1 ? "" : "s"));
+}
 
 // "PERFILE2", or its reverse where a big-endian machine recorded.
 bool is_perf_data(const std::filesystem::path& path) {
@@ -49,9 +67,13 @@ Result<Recorded> read_perf_data(const std::filesystem::path& path, Stacks stacks
     interpreter.add(**record);
   }
   interpreter.set_build_ids(reader->build_ids());
+  const auto by_path_alone = unidentified(interpreter.profile());
   Recorded recorded{std::move(interpreter.profile()), {}, reader->notes()};
   for (std::string& note : resolve(recorded.profile)) {
     recorded.notes.push_back(std::move(note));
+  }
+  if (by_path_alone) {
+    recorded.notes.push_back(*by_path_alone);
   }
   return recorded;
 }

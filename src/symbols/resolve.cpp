@@ -19,6 +19,12 @@ constexpr std::string_view kVdsoImage = "[vdso]";
 // x86-64: the kernel's half of the address space, which Xen shares.
 constexpr std::uint64_t kKernelHalf = std::uint64_t{1} << 63;
 
+// Addresses there may look like our kernel's, but are another machine's or mean nothing.
+bool is_nowhere(std::string_view image) {
+  return image == kGuestKernelImage || image == kGuestUserImage || image == kUnknownImage ||
+         image == kPassiveUserImage;
+}
+
 bool is_bracketed(std::string_view name) {
   return name.starts_with('[') && name.ends_with(']');
 }
@@ -72,7 +78,7 @@ class Resolver {
       const std::string name(profile_.text(profile_.images()[image].name));
       if (name == kVdsoImage) {
         resolve_vdso(image);
-      } else if (is_bracketed(name)) {
+      } else if (is_bracketed(name) && !is_nowhere(name)) {
         resolve_kernel(image, name);
       } else if (jit_process(name)) {
         resolve_jit(image, name);

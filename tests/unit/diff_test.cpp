@@ -195,7 +195,7 @@ TEST(Diff, SaysWhatItIsPerAndWhatIsNotKnown) {
                                      {.unit = "MiB", .style = {.width = 200}}, {1, 2});
   EXPECT_NE(text.find("Base:  base, 1 MiB\nOther: other, 2 MiB\n"), std::string::npos) << text;
   EXPECT_NE(text.find("cycles per MiB\n"), std::string::npos);
-  EXPECT_NE(text.find("What base lost is not known."), std::string::npos);
+  EXPECT_NE(text.find("What base lost is known only if a note says it."), std::string::npos);
   EXPECT_NE(diff_text(one_function(1), one_function(1)).find("Costs are those of the whole"),
             std::string::npos);
 }

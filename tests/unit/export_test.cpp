@@ -202,6 +202,16 @@ TEST_F(PerfExport, CutsAStackThatNoRecordHolds) {
   ASSERT_EQ(back.total(0), 1u);
 }
 
+TEST_F(PerfExport, AClaimOfMoreSamplesThanADiskHoldsIsRefused) {
+  Profile profile({{"cycles", 10}});
+  StackSample one;
+  one.calls = {kMain};
+  add(profile, one);
+  SampleKey key = profile.samples()[0].key;
+  profile.add(key, 0, std::uint64_t{1} << 50);
+  EXPECT_FALSE(write_perf_data(profile, path_));
+}
+
 TEST_F(PerfExport, WhatCannotBeWrittenIsASentence) {
   EXPECT_FALSE(write_perf_data(two_domains(), "/nowhere/perf.data"));
 }

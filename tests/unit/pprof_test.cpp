@@ -142,6 +142,18 @@ TEST(Pprof, AnEmptyProfileSurvives) {
   EXPECT_EQ(told(*back), "cycles 10\n");
 }
 
+TEST(Pprof, AMappingWithoutAFileIsAnUnknownImage) {
+  Profile profile({{"cycles", 1}});
+  SampleKey key;
+  key.stack = profile.add_frame(
+      0, profile.add_location(profile.add_image("", ""), 0x10, profile.intern("f")));
+  profile.add(key, 0, 1);
+  const auto back = pprof::decode(pprof::encode(profile));
+  ASSERT_TRUE(back) << back.error().message;
+  ASSERT_EQ(back->images().size(), 1u);
+  EXPECT_EQ(back->text(back->images()[0].name), kUnknownImage);
+}
+
 TEST(Pprof, EqualProfilesGiveEqualBytes) {
   EXPECT_EQ(pprof::encode(small_profile()), pprof::encode(small_profile()));
   const auto back = pprof::decode(pprof::encode(small_profile()));

@@ -531,12 +531,16 @@ TEST_F(ResolveTest, AnotherKernelsNamesAreNotUsed) {
 TEST_F(ResolveTest, LeavesWhatNobodyKnowsAlone) {
   const LocationId passive = add("[user]", 0);
   const LocationId unknown = add("[unknown]", 0x7f0000001000);
+  const LocationId wild = add("[unknown]", 0xffffffff81000010);
+  const LocationId guest = add("[guest.kernel]", 0xffffffff81000010);
   const LocationId no_symbol = add("[kernel]", 0xffffffff00000000);
   const LocationId named = profile_.add_location(profile_.add_image("[kernel]", ""),
                                                  0xffffffff81000010, profile_.intern("mine"));
   EXPECT_TRUE(resolve(profile_, sources_).empty());
   EXPECT_EQ(symbol(passive), "");
   EXPECT_EQ(symbol(unknown), "");
+  EXPECT_EQ(symbol(wild), "") << "a process's chain may hold any number";
+  EXPECT_EQ(symbol(guest), "") << "a virtual machine's kernel is not ours";
   EXPECT_EQ(symbol(no_symbol), "");
   EXPECT_EQ(symbol(named), "mine");
 }
