@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -108,6 +110,8 @@ Result<int> top(const TopArguments& arguments) {
   InBatch batch(arguments, view);
   catch_interrupts();
   if (!arguments.batch) {
+    // Stopped by Ctrl-Z, this would no longer take what the domains send, and they would give up.
+    std::signal(SIGTSTP, SIG_IGN);
     auto opened = Screen::open();
     if (!opened) {
       return std::unexpected(opened.error());
