@@ -492,8 +492,7 @@ TEST_F(ResolveTest, NamesInPassingKnowANewModule) {
   sources_.modules = folder_ / "modules";
   NamesInPassing names(sources_);
   names.read_ahead();
-  std::ofstream(sources_.kallsyms, std::ios::app)
-      << "ffffffffc0700000 t brand_new\t[brand_new]\n";
+  std::ofstream(sources_.kallsyms, std::ios::app) << "ffffffffc0700000 t brand_new\t[brand_new]\n";
   std::ofstream(sources_.modules) << "brand_new 16384 0 - Live 0xffffffffc0700000\n";
   const LocationId module = add("[brand_new]", 0xffffffffc0700004);
   names.name(profile_);
