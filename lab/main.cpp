@@ -6,6 +6,8 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -117,6 +119,24 @@ class RawTerminal {
   termios before_{};
 };
 
+// The machines have no descriptions of terminals: theirs takes the user's along, as ncurses has it
+// ("hex:" of TERMINFO, term_variables(7)). Empty when there is none.
+std::string terminal_description(const std::string& name) {
+  for (const char* folder : {"/etc/terminfo", "/lib/terminfo", "/usr/share/terminfo"}) {
+    if (name.empty() || name.find('/') != std::string::npos)
+      break;
+    std::ifstream file(std::filesystem::path(folder) / name.substr(0, 1) / name, std::ios::binary);
+    const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+    if (bytes.empty())
+      continue;
+    std::string text = "hex:";
+    for (const char byte : bytes)
+      text += fmt::format("{:02X}", static_cast<unsigned char>(byte));
+    return text;
+  }
+  return {};
+}
+
 int shell(const std::string& lab_name, const std::string& domain) {
   const auto endpoint = endpoint_in(lab_name, domain);
   if (!endpoint)
@@ -127,7 +147,10 @@ int shell(const std::string& lab_name, const std::string& domain) {
   options.terminal = true;
   options.forward_signals = true;
   const char* terminal = std::getenv("TERM");
-  options.environment = {std::string("TERM=") + (terminal == nullptr ? "vt100" : terminal)};
+  const std::string name = terminal == nullptr ? "vt100" : terminal;
+  options.environment = {"TERM=" + name};
+  if (const auto description = terminal_description(name); !description.empty())
+    options.environment.push_back("TERMINFO=" + description);
   const auto exit_status = [&] {
     const RawTerminal raw;
     return exec_in_domain(*endpoint, {"sh", "-l"}, {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO},

@@ -11,6 +11,7 @@
 #include "cli/list.h"
 #include "cli/record.h"
 #include "cli/report.h"
+#include "cli/top.h"
 #include "cli/work.h"
 
 namespace xenoprof {
@@ -25,6 +26,7 @@ void add_commands(CLI::App& app) {
   app.require_subcommand(1);
   add_list(app);
   add_record(app);
+  add_top(app);
   add_report(app);
   add_annotate(app);
   add_diff(app);

@@ -6,10 +6,8 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -19,8 +17,8 @@
 #include <vector>
 
 #include "cli/exit_status.h"
+#include "cli/session_options.h"
 #include "cli/terminal.h"
-#include "hypervisor/event_codes.h"
 #include "model/text.h"
 #include "session/initiator.h"
 
@@ -28,19 +26,13 @@ namespace xenoprof {
 namespace {
 
 struct RecordArguments {
-  std::vector<std::string> events;
-  std::vector<std::string> domains;
-  std::vector<std::string> passive;
-  std::vector<std::string> kernel_symbols;
+  SessionOptions session;
   std::string duration;
   std::string output = "xenoprof.session";
   std::vector<std::string> command;
   bool call_chains = false;
-  bool allow_missing = false;
   bool no_progress = false;
 };
-
-volatile std::sig_atomic_t interrupted = 0;
 
 Result<double> parse_seconds(const std::string& text) {
   double value = 0;
@@ -104,52 +96,14 @@ std::string line_of(const SessionProgress& progress) {
   return line;
 }
 
-void summarise(const SessionResult& result, const std::filesystem::path& output) {
-  std::uint64_t taken = 0;
-  std::uint64_t lost = 0;
-  for (const DomainTotals& domain : result.record.domains) {
-    for (const EventTotals& event : domain.events) {
-      taken += event.taken;
-      lost += event.taken - event.delivered;
-    }
-  }
-  for (const std::string& note : result.record.notes) {
-    fmt::print(stderr, "xenoprof: {}\n", note);
-  }
-  fmt::print(stderr, "{:.1f} s, {} samples from {} domain{}, {} lost: `xenoprof report {}`\n",
-             result.record.seconds, with_separators(taken), result.record.domains.size(),
-             result.record.domains.size() == 1 ? "" : "s",
-             lost == 0 ? "none" : with_separators(lost), output.string());
-}
-
 Result<int> record(const RecordArguments& arguments) {
-  SessionRequest request{.domains = arguments.domains,
-                         .passive = arguments.passive,
-                         .call_chains = arguments.call_chains,
-                         .allow_missing = arguments.allow_missing,
-                         .output = arguments.output,
-                         .command = fmt::format("{}", fmt::join(arguments.command, " "))};
-  for (const std::string& text : arguments.events) {
-    auto event = parse_event(text);
-    if (!event) {
-      return std::unexpected(event.error());
-    }
-    if (auto code = encode_event(event->name); !code) {
-      return std::unexpected(code.error());
-    }
-    request.events.push_back(std::move(*event));
+  auto request = arguments.session.request();
+  if (!request) {
+    return std::unexpected(request.error());
   }
-  for (const std::string& text : arguments.kernel_symbols) {
-    const std::size_t equals = text.find('=');
-    if (equals == std::string::npos) {
-      return fail("--kernel-symbols {}: write DOMAIN=FILE", text);
-    }
-    const std::filesystem::path file = text.substr(equals + 1);
-    if (::access(file.c_str(), R_OK) != 0) {
-      return fail("--kernel-symbols: {} cannot be read: {}", file.string(), std::strerror(errno));
-    }
-    request.kernel_symbols[text.substr(0, equals)] = file;
-  }
+  request->call_chains = arguments.call_chains;
+  request->output = output_folder(arguments.output);
+  request->command = fmt::format("{}", fmt::join(arguments.command, " "));
   double limit = 0;
   if (!arguments.duration.empty()) {
     const auto seconds = parse_seconds(arguments.duration);
@@ -158,14 +112,7 @@ Result<int> record(const RecordArguments& arguments) {
     }
     limit = *seconds;
   }
-  while (!request.output.has_filename() && request.output.has_relative_path()) {
-    request.output = request.output.parent_path();  // "DIR/" is DIR
-  }
-  struct sigaction action {};
-  action.sa_handler = [](int) { interrupted = 1; };
-  ::sigaction(SIGINT, &action, nullptr);
-  ::sigaction(SIGTERM, &action, nullptr);
-  ::sigaction(SIGHUP, &action, nullptr);
+  catch_interrupts();
 
   ProgressLine progress(!arguments.no_progress);
   progress.show("waiting for the domains' agents ...");
@@ -175,19 +122,18 @@ Result<int> record(const RecordArguments& arguments) {
     return arguments.command.empty() ? Result<void>() : command.start(arguments.command);
   };
   const auto keep_going = [&](const SessionProgress& now) {
-    if (!interrupted) {
+    if (!interrupted()) {
       progress.show(line_of(now));
     }
     status = command.ended();
-    return !interrupted && !status && (limit == 0 || now.seconds < limit);
+    return !interrupted() && !status && (limit == 0 || now.seconds < limit);
   };
-  const auto result = run_session(
-      request, [] { return interrupted != 0; }, started, keep_going);
+  const auto result = run_session(*request, interrupted, started, keep_going);
   progress.clear();
   if (!result) {
     return std::unexpected(result.error());
   }
-  summarise(*result, request.output);
+  summarise(*result, request->output);
   if (status && *status != 0) {
     fmt::print(stderr, "xenoprof: the command ended with {} {}\n",
                WIFSIGNALED(*status) ? "signal" : "status",
@@ -201,31 +147,13 @@ Result<int> record(const RecordArguments& arguments) {
 void add_record(CLI::App& app) {
   auto* command = app.add_subcommand("record", "Run a session: profile this host and its guests");
   static RecordArguments arguments;
-  command->add_option("-e,--event", arguments.events, "What to count, NAME:COUNT; repeatable")
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  command
-      ->add_option("--domains", arguments.domains,
-                   "Active domains: names, or `all`; by default dom0 and all that have an agent")
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  command
-      ->add_option("--passive", arguments.passive, "Domains to sample from outside, without agent")
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  command
-      ->add_option("--kernel-symbols", arguments.kernel_symbols,
-                   "DOMAIN=FILE: a passive domain's kallsyms or System.map")
-      ->delimiter(',')
-      ->allow_extra_args(false);
+  arguments.session.add_to(*command);
   command->add_flag("-g", arguments.call_chains, "Record call chains");
   command->add_option("-o,--output", arguments.output, "Folder for the session")
       ->type_name("DIR")
       ->capture_default_str();
   command->add_option("--for", arguments.duration,
                       "How long, as in 10s; else until COMMAND ends or Ctrl-C");
-  command->add_flag("--allow-missing", arguments.allow_missing,
-                    "Go on without a domain that does not take part");
   command->add_flag("--no-progress", arguments.no_progress, "No progress line");
   command->add_option("COMMAND", arguments.command, "Ends the session when it ends");
   command->positionals_at_end();

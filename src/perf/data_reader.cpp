@@ -482,7 +482,7 @@ Result<const Record*> DataReader::take_record(Bytes record, std::uint64_t offset
       return nullptr;
     case PERF_RECORD_LOST_SAMPLES:
       if (record.size() >= sizeof header + 8 && (header.misc & kFiltered) == 0) {
-        const std::uint64_t time = parser_->time_of(record);
+        const std::uint64_t time = parser_->time_of(record).value_or(0);
         (time == 0 ? lost_in_all_ : lost_by_hardware_) +=
             value_at<std::uint64_t>(record, sizeof header);
       }

@@ -213,7 +213,8 @@ bool Adder::before(std::size_t one, std::size_t other) const {
   const std::size_t first = request_.children ? events_ : 0;
   const auto sums = rows_.sums(one).subspan(first, events_);
   const auto others = rows_.sums(other).subspan(first, events_);
-  for (std::size_t event = 0; event < events_; ++event) {
+  for (std::size_t i = 0; i < events_; ++i) {
+    const std::size_t event = (request_.first_event + i) % events_;
     if (sums[event] != others[event]) {
       return sums[event] > others[event];
     }

@@ -25,7 +25,7 @@ struct Row {
 };
 
 struct Rows {
-  // Most samples (or total) of the first event first; no two alike.
+  // Most samples (or total) of the event that orders them first; no two alike.
   std::vector<Row> rows;
   std::size_t count = 0;              // of all rows, of which those above are the first
   std::vector<std::uint64_t> totals;  // samples per event, of all rows
@@ -35,6 +35,7 @@ struct RowsRequest {
   std::vector<Column> columns;  // samples that agree in all of these share a row
   bool children = false;        // a row for every frame of a stack, not only for its leaf
   std::size_t top = kAllRows;   // make no more rows
+  std::size_t first_event = 0;  // whose samples order the rows; where they are equal, the others'
 };
 
 Rows make_rows(const Profile& profile, const Cells& cells, Filter& filter,

@@ -68,8 +68,8 @@ Result<Recorded> read_perf_data(const std::filesystem::path& path, Parts parts,
   interpreter.set_build_ids(reader->build_ids());
   const auto by_path_alone = unidentified(interpreter.profile());
   Recorded recorded{std::move(interpreter.profile()), {}, reader->notes()};
-  for (std::string& note : resolve(
-           recorded.profile, {.lines = parts.lines, .loaded_at = interpreter.loaded_at()})) {
+  for (std::string& note :
+       resolve(recorded.profile, {.lines = parts.lines, .loaded_at = interpreter.loaded_at()})) {
     recorded.notes.push_back(std::move(note));
   }
   if (by_path_alone) {

@@ -41,14 +41,14 @@ class TextReport {
     out += tree.nodes.empty() ? none() : tree_heading(tree) + tree_table(tree) + "\n" + precision();
     return out + losses() + notes();
   }
+  std::string domain_table() const;
+  std::string function_table(const Rows& rows) const;
 
  private:
   std::string header() const;
-  std::string domain_table() const;
   void add_event_columns(std::vector<TextColumn>& columns, bool total, bool compact) const;
   bool add_event_cells(std::vector<TextCell>& cells, const std::vector<std::uint64_t>& samples,
                        const std::vector<std::uint64_t>& total, bool compact) const;
-  std::string function_table(const Rows& rows) const;
   TextTable fill_function_table(const Rows& rows, bool compact) const;
   std::string rest(const Rows& rows) const;
   std::string tree_heading(const CallTree& tree) const;
@@ -418,6 +418,14 @@ std::string TextReport::notes() const {
 }
 
 }  // namespace
+
+std::string domain_table(const View& view, const std::vector<std::uint64_t>& totals) {
+  return TextReport(view, totals).domain_table();
+}
+
+std::string function_table(const View& view, const Rows& rows) {
+  return TextReport(view, rows.totals).function_table(rows);
+}
 
 std::string to_text(const View& view, const Rows& rows) {
   return TextReport(view, rows.totals).draw(rows);

@@ -10,7 +10,7 @@
 
 namespace xenoprof {
 
-DomainData::DomainData(std::filesystem::path path, perf::DataWriter writer,
+DomainData::DomainData(std::filesystem::path path, std::optional<perf::DataWriter> writer,
                        const perf::Layout& layout, bool passive)
     : path_(std::move(path)),
       layout_(layout),
@@ -21,17 +21,33 @@ DomainData::DomainData(std::filesystem::path path, perf::DataWriter writer,
 
 Result<DomainData> DomainData::create(const std::filesystem::path& path, const perf::Layout& layout,
                                       bool passive) {
+  if (path.empty()) {
+    return DomainData(path, std::nullopt, layout, passive);
+  }
   auto writer = perf::DataWriter::create(path, layout);
   if (!writer) {
     return std::unexpected(writer.error());
   }
   DomainData data(path, std::move(*writer), layout, passive);
   if (passive) {
-    if (auto written = data.writer_.write(perf::passive_head(layout)); !written) {
+    if (auto written = data.writer_->write(perf::passive_head(layout)); !written) {
       return std::unexpected(written.error());
     }
   }
   return data;
+}
+
+perf::Interpreter DomainData::new_interpreter() const {
+  return perf::Interpreter(
+      layout_, passive_ ? perf::Interpreter::Kind::kPassive : perf::Interpreter::Kind::kOwn);
+}
+
+void DomainData::interpret_at_once() {
+  interpreter_.emplace(new_interpreter());
+}
+
+Profile* DomainData::profile_so_far() {
+  return interpreter_ ? &interpreter_->profile() : nullptr;
 }
 
 Result<void> DomainData::add(std::string_view records) {
@@ -52,23 +68,31 @@ Result<void> DomainData::add(std::string_view records) {
       // perf would take the file at its word.
       return fail("its agent sent a record of type {}, which none has to send", other->type);
     }
+    if (interpreter_) {
+      interpreter_->add(*parsed);
+    }
     rest = rest.subspan(record->size());
   }
   for (std::size_t event = 0; event < samples.size(); ++event) {
     arrived_[event] += samples[event];
   }
-  if (written_) {
-    written_ = writer_.write(bytes);
+  if (written_ && writer_) {
+    written_ = writer_->write(bytes);
   }
   return {};
 }
 
 Profile DomainData::profile() {
-  if (written_) {
-    written_ = writer_.flush();
+  if (interpreter_) {
+    return std::move(interpreter_->profile());
   }
-  perf::Interpreter interpreter(
-      layout_, passive_ ? perf::Interpreter::Kind::kPassive : perf::Interpreter::Kind::kOwn);
+  perf::Interpreter interpreter = new_interpreter();
+  if (!writer_) {
+    return std::move(interpreter.profile());
+  }
+  if (written_) {
+    written_ = writer_->flush();
+  }
   const auto read = [&]() -> Result<void> {
     auto reader = perf::DataReader::open(path_);
     if (!reader) {
@@ -92,15 +116,21 @@ Profile DomainData::profile() {
 }
 
 void DomainData::discard() {
+  if (!writer_) {
+    return;
+  }
   std::error_code ignored;
   std::filesystem::remove(path_, ignored);
 }
 
 Result<void> DomainData::finish(const perf::Features& features, perf::Bytes more) {
-  if (written_) {
-    written_ = writer_.write(more);
+  if (!writer_) {
+    return {};
   }
-  const auto finished = writer_.finish(features);
+  if (written_) {
+    written_ = writer_->write(more);
+  }
+  const auto finished = writer_->finish(features);
   return written_ ? finished : written_;
 }
 

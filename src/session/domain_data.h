@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -18,9 +19,16 @@ namespace xenoprof {
 
 class DomainData {
  public:
-  // `passive`: the domain's samples come without its mappings, from outside.
+  // `passive`: the domain's samples come without its mappings, from outside. An empty `path`: no
+  // file, nothing is kept.
   static Result<DomainData> create(const std::filesystem::path& path, const perf::Layout& layout,
                                    bool passive);
+
+  // Before the first add(): makes the profile as records come, to be looked at meanwhile. Else that
+  // is left for the end.
+  void interpret_at_once();
+  // None unless the above.
+  Profile* profile_so_far();
 
   // Records as they came from a participant: checked, counted and written, no more, because every
   // cycle of this is one of the profiled dom0. The error is the participant's: what it sent is no
@@ -31,8 +39,8 @@ class DomainData {
   // Samples that came, by event, whether or not they could be written.
   const std::vector<std::uint64_t>& arrived() const { return arrived_; }
 
-  // What the file holds, without names. After the last add(), and only for a domain that sent no
-  // profile of its own: this takes time.
+  // What came, without names; without file nothing, unless it was interpreted at once. After the
+  // last add(), and only for a domain that sent no profile of its own: this takes time.
   Profile profile();
   // The domain does not take part after all: takes the file away.
   void discard();
@@ -40,14 +48,16 @@ class DomainData {
   Result<void> finish(const perf::Features& features, perf::Bytes more);
 
  private:
-  DomainData(std::filesystem::path path, perf::DataWriter writer, const perf::Layout& layout,
-             bool passive);
+  DomainData(std::filesystem::path path, std::optional<perf::DataWriter> writer,
+             const perf::Layout& layout, bool passive);
+  perf::Interpreter new_interpreter() const;
 
   std::filesystem::path path_;
   perf::Layout layout_;
   bool passive_;
-  perf::DataWriter writer_;
+  std::optional<perf::DataWriter> writer_;  // none: no file
   perf::RecordParser parser_;
+  std::optional<perf::Interpreter> interpreter_;  // at once
   std::vector<std::uint64_t> arrived_;
   Result<void> written_;
 };

@@ -14,6 +14,7 @@
 #include "pprof/pprof.h"
 #include "session/accounting.h"
 #include "session/domains.h"
+#include "session/outline.h"
 #include "session/output_folder.h"
 #include "session/participant.h"
 #include "session/peers.h"
@@ -63,7 +64,12 @@ class Session {
                                bool final);
   // What every domain's file still lacks, and the profile of all.
   Result<void> store(const Profile& merged);
+  // Xen's names come from here, a passive domain's kernel's from a file that was given.
+  SymbolSources passive_symbols(const Peer& peer) const;
+  // In a live session: makes the profile anew when a domain told how it stands.
+  void look();
   SessionProgress progress() const;
+  bool keeps() const { return !request_.output.empty(); }
 
   const SessionRequest& request_;
   XenoprofDevice device_;
@@ -77,6 +83,9 @@ class Session {
   std::chrono::system_clock::time_point started_at_;
   Clock::time_point started_{};
   double seconds_ = 0;
+  std::shared_ptr<const Profile> live_;
+  NamesInPassing xen_names_{{.kallsyms = {}, .own_files = false}};
+  std::map<std::uint16_t, NamesInPassing> passive_names_;  // by domain
 };
 
 Session::~Session() {
@@ -197,17 +206,21 @@ Result<void> Session::begin() {
 Result<bool> Session::try_begin() {
   const perf::Layout layout{.events = agreement_.events, .call_chains = request_.call_chains};
   const auto create = [&](Peer& peer, bool passive) -> Result<void> {
-    auto data =
-        DomainData::create(request_.output / (peer.domain.name + ".perf.data"), layout, passive);
+    auto data = DomainData::create(
+        keeps() ? request_.output / (peer.domain.name + ".perf.data") : "", layout, passive);
     if (!data) {
       return std::unexpected(data.error());
     }
     peer.data = std::move(*data);
+    if (passive && request_.live) {
+      peer.data->interpret_at_once();
+    }
     return {};
   };
   wire::ToParticipant prepare;
   to_wire(agreement_.events, *prepare.mutable_prepare()->mutable_events());
   prepare.mutable_prepare()->set_call_chains(request_.call_chains);
+  prepare.mutable_prepare()->set_live(request_.live);
   for (Peer& peer : peers_.active) {
     if (auto created = create(peer, false); !created) {
       return std::unexpected(created.error());
@@ -219,6 +232,9 @@ Result<bool> Session::try_begin() {
     }
   }
   peers_.ask_all(prepare);
+  if (request_.live) {
+    xen_names_.read_ahead();
+  }
   const auto retry = [this]() -> Result<bool> {
     if (auto settled = settle_missing(); !settled) {
       return std::unexpected(settled.error());
@@ -302,22 +318,55 @@ Result<void> Session::settle_missing() {
   return {};
 }
 
+SymbolSources Session::passive_symbols(const Peer& peer) const {
+  SymbolSources sources{.kallsyms = {}, .xensyms = {}, .own_files = false};
+  if (const auto given = request_.kernel_symbols.find(peer.domain.name);
+      given != request_.kernel_symbols.end()) {
+    sources.kallsyms = given->second;
+  }
+  return sources;
+}
+
+void Session::look() {
+  if (!peers_.peek()) {
+    return;
+  }
+  auto merged = std::make_shared<Profile>(agreement_.events);
+  for (const Peer& peer : peers_.active) {
+    if (peer.interim) {
+      merged->merge(*peer.interim, peer.domain.name);
+    }
+  }
+  for (Peer& peer : peers_.passive) {
+    Profile& profile = *peer.data->profile_so_far();
+    passive_names_.try_emplace(peer.domain.id, passive_symbols(peer)).first->second.name(profile);
+    merged->merge(outline(profile), peer.domain.name);
+  }
+  xen_names_.name(*merged);
+  live_ = std::move(merged);
+}
+
 SessionProgress Session::progress() const {
   SessionProgress now;
   now.seconds = std::chrono::duration<double>(Clock::now() - started_).count();
-  const auto add = [&](const Peer& peer, const std::vector<VcpuTotals>& totals) {
+  now.profile = live_;
+  const auto add = [&](const Peer& peer, const char* role, const std::vector<VcpuTotals>& totals) {
     SessionProgress::Domain& domain = now.domains.emplace_back();
     domain.name = peer.domain.name;
+    domain.role = role;
+    domain.problem = peer.problem;
+    domain.lost = peer.ring_lost;
     for (const VcpuTotals& vcpu : totals) {
       domain.taken += vcpu.taken();
       domain.lost += vcpu.lost + vcpu.rejected;
     }
   };
   for (const Peer& peer : peers_.active) {
-    add(peer, peer.totals);
+    add(peer, peer.local() ? "initiator" : "active", peer.totals);
   }
   for (const Peer& peer : peers_.passive) {
-    add(peer, device_.passive_totals(peer.domain.id).value_or(std::vector<VcpuTotals>()));
+    add(peer, "passive",
+        device_.passive_totals(peer.domain.id).value_or(std::vector<VcpuTotals>()));
   }
   return now;
 }
@@ -326,6 +375,9 @@ Result<void> Session::run(const KeepGoing& keep_going) {
   DomainWatch watch = DomainWatch::open();
   while (keep_going(progress())) {
     peers_.wait_for_messages(kTick);
+    if (request_.live) {
+      look();
+    }
     if (watch.domain_ended()) {
       const auto domains = list_xen_domains();
       for (Peer& peer : peers_.active) {
@@ -435,18 +487,19 @@ Result<SessionResult> Session::conclude(const Result<void>& ran) {
   for (Peer& peer : peers_.active) {
     const bool finished = peer.profile.has_value();
     if (!finished) {
-      notes_.push_back(
-          fmt::format("{} is not whole: {}; what it had sent is kept, without the names "
-                      "of its functions",
-                      peer.domain.name, peer.problem));
+      notes_.push_back(fmt::format("{} is not whole: {}; what it had sent is kept{}",
+                                   peer.domain.name, peer.problem,
+                                   keeps() ? ", without the names of its functions" : ""));
       result.whole = false;
     }
     for (const std::string& note : peer.notes) {
       notes_.push_back(fmt::format("{}: {}", peer.domain.name, note));
     }
-    const Profile profile = finished ? std::move(*peer.profile) : peer.data->profile();
+    const Profile profile = finished                   ? std::move(*peer.profile)
+                            : !keeps() && peer.interim ? std::move(*peer.interim)
+                                                       : peer.data->profile();
     Received received{.arrived = peer.data->arrived(), .delivered = samples(profile)};
-    if (finished) {
+    if (finished || !keeps()) {
       // Made from the records before they were sent: how many of them came here is no matter.
       received.arrived = received.delivered;
     }
@@ -457,13 +510,8 @@ Result<SessionResult> Session::conclude(const Result<void>& ran) {
   for (Peer& peer : peers_.passive) {
     const auto totals = device_.passive_totals(peer.domain.id);
     peer.totals = totals.value_or(std::vector<VcpuTotals>());
-    SymbolSources sources{.kallsyms = {}, .xensyms = {}, .own_files = false};
-    if (const auto given = request_.kernel_symbols.find(peer.domain.name);
-        given != request_.kernel_symbols.end()) {
-      sources.kallsyms = given->second;
-    }
     Profile profile = peer.data->profile();
-    for (const std::string& note : resolve(profile, sources)) {
+    for (const std::string& note : resolve(profile, passive_symbols(peer))) {
       notes_.push_back(fmt::format("{}: {}", peer.domain.name, note));
     }
     result.record.domains.push_back(conclude_domain(
@@ -475,7 +523,7 @@ Result<SessionResult> Session::conclude(const Result<void>& ran) {
   for (std::string& note : resolve(merged, {.kallsyms = {}, .own_files = false})) {
     notes_.push_back(std::move(note));
   }
-  if (auto stored = store(merged); !stored) {
+  if (auto stored = keeps() ? store(merged) : Result<void>(); !stored) {
     notes_.push_back(stored.error().message);
     result.whole = false;
   }
@@ -488,6 +536,9 @@ Result<SessionResult> Session::conclude(const Result<void>& ran) {
   result.record.command = request_.command;
   result.record.notes = notes_;
   result.whole = result.whole && std::ranges::all_of(result.record.domains, &DomainTotals::whole);
+  if (!keeps()) {
+    return result;
+  }
   if (auto written = write_session(result.record, request_.output / kSessionFile); !written) {
     result.record.notes.push_back(written.error().message);
     result.whole = false;
@@ -514,7 +565,8 @@ Result<SessionResult> run_session(const SessionRequest& request, const Cancelled
         "part while `xenoprof agent` runs in it");
   }
   Session session(request, std::move(*device), cancelled);
-  if (auto opened = open_output(request.output); !opened) {
+  const bool keeps = !request.output.empty();
+  if (auto opened = keeps ? open_output(request.output) : Result<void>(); !opened) {
     return std::unexpected(opened.error());
   }
   Result<void> done = session.choose();
@@ -527,7 +579,9 @@ Result<SessionResult> run_session(const SessionRequest& request, const Cancelled
     done = started();
   }
   if (!done) {
-    discard_output(request.output);
+    if (keeps) {
+      discard_output(request.output);
+    }
     return std::unexpected(done.error());
   }
   done = session.run(keep_going);

@@ -11,6 +11,7 @@
 
 #include "model/event.h"
 #include "model/result.h"
+#include "report/progress.h"
 #include "report/session_file.h"
 
 namespace xenoprof {
@@ -23,22 +24,13 @@ struct SessionRequest {
   std::map<std::string, std::filesystem::path> kernel_symbols;
   bool call_chains = false;
   bool allow_missing = false;  // go on without a domain that does not take part
-  std::filesystem::path output;
-  std::string command;  // for the record only
+  // Ask the domains how their samples stand, for SessionProgress::profile.
+  bool live = false;
+  std::filesystem::path output;  // empty: nothing is kept
+  std::string command;           // for the record only
 };
 
-// How it goes, several times a second.
-struct SessionProgress {
-  struct Domain {
-    std::string name;
-    std::uint64_t taken = 0;  // by the hypervisor, as far as known
-    std::uint64_t lost = 0;
-  };
-  double seconds = 0;
-  std::vector<Domain> domains;
-};
-
-// Asked while the session runs; false ends it in good order.
+// Asked several times a second while the session runs; false ends it in good order.
 using KeepGoing = std::function<bool(const SessionProgress&)>;
 
 struct SessionResult {
@@ -49,9 +41,9 @@ struct SessionResult {
 // Asked while the session waits for its domains; true gives it up.
 using Cancelled = std::function<bool()>;
 
-// Runs one session and leaves the output folder: session.json, profile.pb.gz, NAME.perf.data of
-// every domain. `started` is called when the counters run. What was gathered is kept as well where
-// the result is not whole; an error means that there is none.
+// Runs one session and leaves the output folder, if one is wanted: session.json, profile.pb.gz,
+// NAME.perf.data of every domain. `started` is called when the counters run. What was gathered is
+// kept as well where the result is not whole; an error means that there is none.
 Result<SessionResult> run_session(const SessionRequest& request, const Cancelled& cancelled,
                                   const std::function<Result<void>()>& started,
                                   const KeepGoing& keep_going);

@@ -12,6 +12,7 @@
 #include "perf/record_parser.h"
 #include "perf/recorder.h"
 #include "pprof/pprof.h"
+#include "session/outline.h"
 #include "session/protocol.h"
 #include "symbols/resolve.h"
 
@@ -40,6 +41,7 @@ class Participation {
   Result<void> arm();
   // Hands on what has come; to be called now and then while armed.
   Result<void> pump();
+  Result<void> peek();
   Result<void> stop();
 
   bool armed() const { return armed_; }
@@ -65,7 +67,8 @@ class Participation {
   std::optional<perf::Recorder> recorder_;
   std::optional<perf::RecordParser> parser_;
   std::optional<perf::Interpreter> interpreter_;
-  std::vector<Outgoing> outgoing_;  // own records first
+  std::optional<NamesInPassing> names_;  // in a live session
+  std::vector<Outgoing> outgoing_;       // own records first
   Clock::time_point sent_{};
   std::optional<Error> bad_record_;
   bool armed_ = false;
@@ -93,6 +96,12 @@ Result<void> Participation::prepare(const wire::ToParticipant::Prepare& request)
   recorder_ = std::move(*recorder);
   parser_.emplace(layout);
   interpreter_.emplace(layout);
+  names_.reset();
+  if (request.live()) {
+    // Xen's own names are dom0's to give: the initiator looks them up for everybody.
+    names_.emplace(SymbolSources{.xensyms = {}});
+    names_->read_ahead();
+  }
   outgoing_.assign(1, {});
   bad_record_.reset();
   wire::FromParticipant answer;
@@ -209,6 +218,24 @@ Result<void> Participation::pump() {
   return send_records(false);
 }
 
+Result<void> Participation::peek() {
+  if (!armed_ || !names_) {
+    return fail("the initiator asked how things stand in a session that is not live");
+  }
+  names_->name(interpreter_->profile());
+  wire::FromParticipant message;
+  auto& interim = *message.mutable_interim();
+  interim.set_profile(pprof::encode(outline(interpreter_->profile())));
+  interim.set_ring_lost(recorder_->losses().samples);
+  // After the profile: never fewer samples than that has.
+  const auto totals = device_.own_totals();
+  if (!totals) {
+    return std::unexpected(totals.error());
+  }
+  to_wire(*totals, *interim.mutable_totals());
+  return send(message);
+}
+
 Result<void> Participation::stop() {
   if (!armed_) {
     return fail("the initiator asked to stop what had not begun");
@@ -231,7 +258,6 @@ Result<void> Participation::stop() {
   wire::FromParticipant message;
   auto& finished = *message.mutable_finished();
   to_wire(*totals, *finished.mutable_totals());
-  // Xen's own names are dom0's to give: the initiator looks them up for everybody.
   for (const std::string& note : resolve(interpreter_->profile(), {.xensyms = {}})) {
     finished.add_notes(note);
   }
@@ -277,6 +303,8 @@ Result<void> answer(const wire::ToParticipant& message, Participation& part, Con
       return part.prepare(message.prepare());
     case wire::ToParticipant::kArm:
       return part.arm();
+    case wire::ToParticipant::kPeek:
+      return part.peek();
     case wire::ToParticipant::kStop:
       return part.stop();
     case wire::ToParticipant::KIND_NOT_SET:

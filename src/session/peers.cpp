@@ -25,6 +25,11 @@ constexpr int kMostMessagesAtOnce = 64;
 // thousand samples a second. Bounds what a hostile one costs in memory and disk.
 constexpr double kRecordBytes = 64e6;
 constexpr double kRecordBytesPerSecond = 16e6;
+// At least between two looks at how a domain stands, and how many times as long as the last took:
+// that bounds what they add to what is measured.
+constexpr auto kPeekEvery = 2s;
+constexpr auto kFirstPeek = 1s;  // when there is something to be told
+constexpr int kPeekPause = 5;
 // Of a participant's remarks; more are not read.
 constexpr int kMaxNotes = 20;
 
@@ -67,6 +72,28 @@ void Peers::ask_all(const wire::ToParticipant& message) {
   for (Peer& peer : active) {
     ask(peer, message);
   }
+}
+
+void Peers::started() {
+  started_ = Clock::now();
+  for (Peer& peer : active) {
+    peer.next_peek = *started_ + kFirstPeek;
+  }
+}
+
+bool Peers::peek() {
+  wire::ToParticipant message;
+  message.mutable_peek();
+  const auto now = Clock::now();
+  for (Peer& peer : active) {
+    if (peer.connection && !peer.peeked && now >= peer.next_peek) {
+      peer.peeked = now;
+      if (auto sent = peer.connection->send(message, kSendLimit); !sent) {
+        peer.drop(sent.error().message);
+      }
+    }
+  }
+  return std::exchange(interim_came_, false);
 }
 
 void Peers::wait_for_messages(Clock::duration limit) {
@@ -157,6 +184,8 @@ Result<void> Peers::take(Peer& peer, const wire::FromParticipant& message) {
       peer.totals = std::move(*totals);
       return {};
     }
+    case wire::FromParticipant::kInterim:
+      return interim(peer, message.interim());
     case wire::FromParticipant::kFinished:
       return finish(peer, message.finished());
     case wire::FromParticipant::kFailure:
@@ -216,6 +245,35 @@ Result<void> Peers::records(Peer& peer, const wire::FromParticipant::Records& re
     return fail("its agent sends more records than any domain has samples");
   }
   return owner->data->add(records.data());
+}
+
+Result<void> Peers::interim(Peer& peer, const wire::FromParticipant::Interim& interim) {
+  if (!peer.peeked) {
+    return fail("its agent answered what it was not asked");
+  }
+  auto totals = totals_from_wire(interim.totals());
+  if (!totals) {
+    return std::unexpected(totals.error());
+  }
+  auto profile = pprof::decode(interim.profile());
+  if (!profile) {
+    return fail("its agent sent a profile that cannot be read: {}", profile.error().message);
+  }
+  if (profile->events() != events_) {
+    return fail("its agent sent a profile of other events");
+  }
+  if (peer.profile) {
+    return fail("its agent went on after it had finished");
+  }
+  peer.totals = std::move(*totals);
+  peer.interim = std::move(*profile);
+  peer.ring_lost = interim.ring_lost();
+  const auto now = Clock::now();
+  peer.next_peek = std::max<Clock::time_point>(*peer.peeked + kPeekEvery,
+                                               now + kPeekPause * (now - *peer.peeked));
+  peer.peeked.reset();
+  interim_came_ = true;
+  return {};
 }
 
 Result<void> Peers::finish(Peer& peer, const wire::FromParticipant::Finished& finished) {

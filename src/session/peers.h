@@ -35,6 +35,12 @@ struct Peer {
   std::vector<Event> wishes;
   std::uint64_t record_bytes = 0;
   std::vector<VcpuTotals> totals;  // the last that were told
+  // How its samples stood when it was last asked.
+  std::optional<Profile> interim;
+  std::uint64_t ring_lost = 0;
+  // A peek is not one of the questions that the session waits for: others may overtake it.
+  std::optional<Clock::time_point> peeked;  // under way since then
+  Clock::time_point next_peek{};
   std::optional<Profile> profile;  // its own, with names, once it has finished
   std::vector<std::string> notes;
   std::optional<DomainData> data;
@@ -55,11 +61,14 @@ class Peers {
   // What is counted: a profile of anything else is refused.
   void agreed(std::vector<Event> events) { events_ = std::move(events); }
   // From now on time allows for more and more records.
-  void started() { started_ = Clock::now(); }
+  void started();
 
   // Says `message` to `peer`, which then has it to answer.
   void ask(Peer& peer, const wire::ToParticipant& message);
   void ask_all(const wire::ToParticipant& message);
+  // Asks how things stand those whose turn it is: seldom enough that neither they nor we spend much
+  // of the time on it. True: somebody has answered since the last call.
+  bool peek();
   // Takes the messages that come within `limit`; of one that never stops sending, some.
   void wait_for_messages(Clock::duration limit);
   // Waits until every active peer has answered or is gone; those that do not `what` within `limit`
@@ -74,10 +83,12 @@ class Peers {
   Result<void> take(Peer& peer, const wire::FromParticipant& message);
   Result<void> introduce(Peer& peer, const wire::FromParticipant::Introduction& introduction);
   Result<void> records(Peer& peer, const wire::FromParticipant::Records& records);
+  Result<void> interim(Peer& peer, const wire::FromParticipant::Interim& interim);
   Result<void> finish(Peer& peer, const wire::FromParticipant::Finished& finished);
 
   std::vector<Event> events_;
   std::optional<Clock::time_point> started_;
+  bool interim_came_ = false;
 };
 
 }  // namespace xenoprof

@@ -12,7 +12,7 @@
 
 namespace xenoprof {
 
-inline constexpr std::uint32_t kProtocolVersion = 1;
+inline constexpr std::uint32_t kProtocolVersion = 2;
 
 using WireEvents = google::protobuf::RepeatedPtrField<wire::Event>;
 

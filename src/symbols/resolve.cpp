@@ -2,6 +2,7 @@
 #include "symbols/resolve.h"
 
 #include <algorithm>
+#include <fstream>
 #include <map>
 #include <set>
 #include <utility>
@@ -28,15 +29,47 @@ bool is_bracketed(std::string_view name) {
   return name.starts_with('[') && name.ends_with(']');
 }
 
+// What symbols were read from; empty where that failed.
+struct SymbolFiles {
+  SymbolFiles(const DebugSearch& search, bool all_elf) : keeps_elf(all_elf), debug(search) {}
+
+  // Of the kernel when it had these modules: another may have come to lie where nothing was.
+  std::optional<SymbolTable> kernel;
+  KernelText kernel_text;
+  std::string modules;
+  std::optional<SymbolTable> xen;
+  // By path; only the last unless all are to be kept.
+  std::map<std::string, Result<ElfImage>> elf;
+  bool keeps_elf;
+  DebugSearch debug;
+};
+
+// Their names.
+std::string loaded_modules(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  std::string names;
+  for (std::string line; std::getline(file, line);) {
+    names += line.substr(0, line.find(' ')) + '\n';
+  }
+  return names;
+}
+
 class Resolver {
  public:
-  Resolver(Profile& profile, const SymbolSources& sources)
-      : profile_(profile), sources_(sources), time_(sources.lines_time), debug_(sources.debug) {
+  Resolver(Profile& profile, const SymbolSources& sources, SymbolFiles& read, bool lines)
+      : profile_(profile),
+        sources_(sources),
+        read_(read),
+        wants_lines_(lines),
+        time_(sources.lines_time) {
     nameless_.resize(profile.images().size());
+    lineless_.resize(profile.images().size());
     for (LocationId id = 0; id < profile.locations().size(); ++id) {
       const Location& location = profile.locations()[id];
       if (location.symbol == 0) {
         nameless_[location.image].push_back(id);
+      } else if (lines && location.lines == 0) {
+        lineless_[location.image].push_back(id);
       }
     }
   }
@@ -94,18 +127,18 @@ class Resolver {
 
   Profile& profile_;
   const SymbolSources& sources_;
-  std::vector<std::vector<LocationId>> nameless_;  // of each image
-  std::map<std::string, File> files_;  // by build-id, or by path where that is not known
-  std::chrono::milliseconds time_;     // that is left for lines
-  DebugSearch debug_;
+  SymbolFiles& read_;
+  bool wants_lines_;
+  // Of each image.
+  std::vector<std::vector<LocationId>> nameless_;
+  std::vector<std::vector<LocationId>> lineless_;  // those that have a name already
+  std::map<std::string, File> files_;   // by build-id, or by path where that is not known
+  std::optional<std::string> modules_;  // once asked for
+  std::chrono::milliseconds time_;      // that is left for lines
   std::vector<std::string> unreadable_;
   std::vector<std::string> late_;
   std::vector<std::string> damaged_;
   std::vector<std::string> notes_;
-  // Read when first needed; empty when they could not be.
-  std::optional<SymbolTable> kernel_;
-  KernelText kernel_text_;
-  std::optional<SymbolTable> xen_;
 };
 
 void Resolver::resolve_kernel(ImageId image, std::string_view name) {
@@ -135,9 +168,18 @@ void Resolver::resolve_kernel(ImageId image, std::string_view name) {
     set_build_id(image, runs);
     return;
   }
-  std::optional<SymbolTable>& table = xen ? xen_ : kernel_;
+  std::optional<SymbolTable>& table = xen ? read_.xen : read_.kernel;
+  if (!xen) {
+    if (!modules_) {
+      modules_ = sources_.own_files ? loaded_modules(sources_.modules) : "";
+    }
+    if (table && *modules_ != read_.modules) {
+      table.reset();
+    }
+    read_.modules = *modules_;
+  }
   if (!table) {
-    auto read = xen ? read_xensyms(path) : read_kallsyms(path, &kernel_text_);
+    auto read = xen ? read_xensyms(path) : read_kallsyms(path, &read_.kernel_text);
     if (!read) {
       notes_.push_back(fmt::format("Functions of the {} have no names: {}",
                                    xen ? "hypervisor" : "kernel", read.error().message));
@@ -149,7 +191,7 @@ void Resolver::resolve_kernel(ImageId image, std::string_view name) {
   if (const auto then = sources_.loaded_at.find(std::string(name));
       sources_.own_files && table->size() != 0 && then != sources_.loaded_at.end()) {
     const bool core = name == kKernelImage;
-    const std::uint64_t now = core ? kernel_text_.start : running_address(name);
+    const std::uint64_t now = core ? read_.kernel_text.start : running_address(name);
     moved = now - then->second;
     if (moved != 0 && (!core || !same || now == 0)) {
       notes_.push_back(fmt::format(
@@ -160,7 +202,7 @@ void Resolver::resolve_kernel(ImageId image, std::string_view name) {
   set_build_id(image, runs);
   for (const LocationId id : locations) {
     const std::uint64_t address = profile_.locations()[id].address + moved;
-    if (moved != 0 && (address < kernel_text_.start || address >= kernel_text_.end)) {
+    if (moved != 0 && (address < read_.kernel_text.start || address >= read_.kernel_text.end)) {
       continue;
     }
     if (const auto symbol = table->find(address)) {
@@ -184,7 +226,8 @@ void Resolver::use_elf(ImageId image, const ElfImage& elf) {
       named.push_back(id);
     }
   }
-  if (sources_.lines) {
+  if (wants_lines_ && sources_.lines) {
+    named.insert(named.end(), lineless_[image].begin(), lineless_[image].end());
     set_lines(named, name, elf);
   }
 }
@@ -259,9 +302,22 @@ void Resolver::add_file(ImageId image, const std::string& path) {
 
 void Resolver::resolve_file(const File& file) {
   const std::string_view ran = profile_.text(profile_.images()[file.images.front()].build_id);
+  const auto complete = [this](ImageId image) {
+    return nameless_[image].empty() && lineless_[image].empty();
+  };
+  if (std::ranges::all_of(file.images, complete)) {
+    return;
+  }
   std::string why;
   for (const std::string& path : file.paths) {
-    const auto elf = read_elf(path, debug_);
+    auto known = read_.elf.find(path);
+    if (known == read_.elf.end()) {
+      if (!read_.keeps_elf) {
+        read_.elf.clear();
+      }
+      known = read_.elf.emplace(path, read_elf(path, read_.debug)).first;
+    }
+    const Result<ElfImage>& elf = known->second;
     if (!elf) {
       why = why.empty() ? path : why;
     } else if (!ran.empty() && !elf->file.build_id().empty() && ran != elf->file.build_id()) {
@@ -273,7 +329,10 @@ void Resolver::resolve_file(const File& file) {
       return;
     }
   }
-  unreadable_.push_back(why);
+  const auto has_names = [this](ImageId image) { return nameless_[image].empty(); };
+  if (!std::ranges::all_of(file.images, has_names)) {
+    unreadable_.push_back(why);
+  }
 }
 
 void Resolver::say(std::string_view what, const std::vector<std::string>& files) {
@@ -294,7 +353,33 @@ void Resolver::say(std::string_view what, const std::vector<std::string>& files)
 }  // namespace
 
 std::vector<std::string> resolve(Profile& profile, const SymbolSources& sources) {
-  return Resolver(profile, sources).run();
+  SymbolFiles read(sources.debug, false);
+  return Resolver(profile, sources, read, true).run();
+}
+
+struct NamesInPassing::Read {
+  SymbolFiles files;
+};
+
+NamesInPassing::NamesInPassing(SymbolSources sources)
+    : sources_(std::move(sources)), read_(new Read{SymbolFiles(sources_.debug, true)}) {}
+NamesInPassing::NamesInPassing(NamesInPassing&&) noexcept = default;
+NamesInPassing& NamesInPassing::operator=(NamesInPassing&&) noexcept = default;
+NamesInPassing::~NamesInPassing() = default;
+
+void NamesInPassing::read_ahead() {
+  SymbolFiles& read = read_->files;
+  read.modules = sources_.own_files ? loaded_modules(sources_.modules) : "";
+  if (!sources_.kallsyms.empty()) {
+    read.kernel = read_kallsyms(sources_.kallsyms, &read.kernel_text).value_or(SymbolTable());
+  }
+  if (!sources_.xensyms.empty()) {
+    read.xen = read_xensyms(sources_.xensyms).value_or(SymbolTable());
+  }
+}
+
+void NamesInPassing::name(Profile& profile) {
+  Resolver(profile, sources_, read_->files, false).run();
 }
 
 std::vector<Symbol> sampled_symbols(const Profile& profile, std::string_view image,

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,8 @@ struct SymbolSources {
   // Of the kernel that ran: kallsyms or System.map. A passive domain's is a copy.
   std::filesystem::path kallsyms = "/proc/kallsyms";
   std::filesystem::path xensyms = "/proc/xen/xensyms";
+  // Which modules that kernel has: kallsyms is read again by NamesInPassing when they change.
+  std::filesystem::path modules = "/proc/modules";
   // The samples are of the domain we run in: its files and its kernel's build-ids are at hand.
   bool own_files = true;
   bool lines = true;  // source lines are looked up, too
@@ -33,11 +36,30 @@ struct SymbolSources {
   DebugSearch debug = {};
 };
 
-// Sets the symbol of every location that has none, its lines where they are wanted and debug
-// information is at hand, and the build-id of every image that has none. Returns a sentence for
-// each source that was needed and could not be used; the profile is good either way, with fewer
-// names.
+// Sets the symbol of every location that has none, the lines of those that have none where they are
+// wanted and debug information is at hand, and the build-id of every image that has none. Returns a
+// sentence for each source that was needed and could not be used; the profile is good either way,
+// with fewer names.
 std::vector<std::string> resolve(Profile& profile, const SymbolSources& sources = {});
+
+// Names only, now and then, for a profile that grows meanwhile: keeps what it has read. Lines are
+// left to resolve() in the end.
+class NamesInPassing {
+ public:
+  explicit NamesInPassing(SymbolSources sources);
+  NamesInPassing(NamesInPassing&&) noexcept;
+  NamesInPassing& operator=(NamesInPassing&&) noexcept;
+  ~NamesInPassing();
+
+  // Reads the kernel's and Xen's symbols at once, so that the first name() does not take long.
+  void read_ahead();
+  void name(Profile& profile);
+
+ private:
+  struct Read;
+  SymbolSources sources_;
+  std::unique_ptr<Read> read_;
+};
 
 // The symbols of `table` that the locations of `image` fall into, each once, by address.
 std::vector<Symbol> sampled_symbols(const Profile& profile, std::string_view image,

@@ -294,6 +294,62 @@ TEST_F(XenSession, APassiveGuestHasKernelSymbolsAndOneLineOfUserTime) {
   expect_conservation();
 }
 
+TEST_F(XenSession, TopShowsWhatAGuestIsDoingByNameAndKeepsNothing) {
+  auto work = std::async(std::launch::async,
+                         [] { return in("guest1", "until [ -e /tmp/seen ]; do spin_a 50; done"); });
+  const auto result =
+      in("dom0",
+         "mkdir -p /tmp/here && cd /tmp/here && "
+         "xenoprof top -e instructions:200000 --domains all --batch --iterations 5; s=$?; ls; "
+         "exit $s");
+  in("guest1", "touch /tmp/seen");
+  work.get();
+  in("guest1", "rm /tmp/seen");
+  ASSERT_EQ(result.status, 0) << result.err;
+  std::istringstream lines(result.out);
+  std::vector<std::string> accounts;
+  std::string last;
+  bool by_name = false;
+  bool xen = false;
+  for (std::string line; std::getline(lines, line); last = line) {
+    if (line.find(" samples") != std::string::npos && line.find("on their way") != line.npos) {
+      accounts.push_back(line);
+    }
+    by_name = by_name || (line.find("guest1") != std::string::npos &&
+                          line.find("spin_a") != std::string::npos &&
+                          line.find("spin_loop") != std::string::npos);
+    xen = xen || (line.find("[xen]") != std::string::npos && line.find(" 0x") == line.npos);
+  }
+  EXPECT_EQ(accounts.size(), 5u) << result.out;
+  EXPECT_TRUE(by_name) << result.out;
+  EXPECT_TRUE(xen) << result.out;
+  // Nothing beside the tables, whose end is an empty line.
+  EXPECT_EQ(last, "") << result.out;
+  for (const std::string& account : accounts) {
+    std::string digits = account;
+    std::erase(digits, ',');
+    unsigned long taken = 0, rate = 0, here = 0;
+    unsigned long long seconds = 0;
+    EXPECT_GE(std::sscanf(digits.c_str(), "%llu s %lu samples %lu a second: %lu in", &seconds,
+                          &taken, &rate, &here),
+              4)
+        << account;
+    EXPECT_LE(here, taken) << account;
+    EXPECT_NE(account.find("none lost"), std::string::npos) << account;
+  }
+  EXPECT_NE(result.err.find("3 domains, none lost"), std::string::npos) << result.err;
+}
+
+TEST_F(XenSession, TopLooksIntoAPassiveGuestToo) {
+  const auto result =
+      in("dom0",
+         "xenoprof top -e instructions:200000 --domains dom0 --passive guest2 --batch "
+         "--iterations 2 --domain guest2 -o /tmp/top.session && xenoprof report /tmp/top.session");
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("passive"), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("No samples were lost."), std::string::npos) << result.out;
+}
+
 TEST_F(XenSession, WishesOfGuestsAreCollected) {
   in("guest1",
      "killall xenoprof; sleep 0.5; (xenoprof agent --want branches:300000 "

@@ -71,6 +71,20 @@ TEST_F(DomainDataTest, OfAPassiveDomainOnlyTheKernelIsLookedInto) {
   EXPECT_EQ(profile.text(profile.images()[1].name), kKernelImage);
 }
 
+TEST_F(DomainDataTest, APassiveDomainCanBeLookedAtMeanwhileAndNeedsNoFile) {
+  auto data = DomainData::create("", layout_, true);
+  ASSERT_TRUE(data);
+  EXPECT_EQ(data->profile_so_far(), nullptr);
+  data->interpret_at_once();
+  ASSERT_TRUE(data->add(sample(0, Mode::kKernel)));
+  ASSERT_NE(data->profile_so_far(), nullptr);
+  EXPECT_EQ(data->profile_so_far()->total(0), 1u);
+  ASSERT_TRUE(data->add(sample(0, Mode::kKernel)));
+  EXPECT_EQ(data->arrived(), (std::vector<std::uint64_t>{2, 0}));
+  EXPECT_EQ(data->profile().total(0), 2u);
+  EXPECT_TRUE(data->finish({}, {}));
+}
+
 // Stock perf, which reads the file, believes what such records say.
 TEST_F(DomainDataTest, RecordsThatAreNoParticipantsAreRefused) {
   auto data = DomainData::create(folder_ / "r.perf.data", layout_, false);

@@ -134,6 +134,13 @@ class PeersTest : public testing::Test {
     message.mutable_finished()->mutable_totals()->add_vcpus()->set_user(5);
     return message;
   }
+  static wire::FromParticipant interim(const std::vector<Event>& events, std::uint64_t samples) {
+    wire::FromParticipant message;
+    *message.mutable_interim()->mutable_totals() = totals(1, samples).totals();
+    auto end = finished(events);
+    message.mutable_interim()->set_profile(end.finished().profile());
+    return message;
+  }
   // Everybody takes part, up to the point where samples come.
   void begin() {
     ask_prepare();
@@ -294,6 +301,52 @@ TEST_F(PeersTest, TooManyVcpusAreRefused) {
   say(1, totals(XENOPROF_MAX_VCPUS + 1));
   expect_only_the_guest_is_dropped("vCPUs");
   EXPECT_EQ(guest().totals.size(), std::size_t{XENOPROF_MAX_VCPUS});
+}
+
+TEST_F(PeersTest, HowADomainStandsIsAskedNowAndThen) {
+  begin();
+  EXPECT_FALSE(peers_.peek());
+  EXPECT_FALSE(guest().interim);
+  say(1, interim(layout_.events, 7));
+  EXPECT_TRUE(peers_.peek());
+  ASSERT_TRUE(guest().interim);
+  EXPECT_EQ(guest().interim->total(0), 5u);
+  EXPECT_EQ(guest().totals[0].user, 7u);
+  EXPECT_FALSE(guest().peeked) << "not again at once";
+  EXPECT_TRUE(peers_.active[2].peeked) << "has not answered yet";
+  EXPECT_FALSE(peers_.peek());
+  // An answer that the end of the session has overtaken.
+  ask_stop();
+  say(2, interim(layout_.events, 7));
+  for (std::size_t i = 0; i < 3; ++i) {
+    say(i, finished(layout_.events));
+  }
+  EXPECT_TRUE(peers_.await(1s, "finish", kNever));
+  EXPECT_FALSE(peers_.any_gone());
+}
+
+TEST_F(PeersTest, TellingUnaskedHowItStandsIsRefused) {
+  begin();
+  say(1, interim(layout_.events, 7));
+  expect_only_the_guest_is_dropped("not asked");
+  EXPECT_FALSE(guest().interim);
+  EXPECT_FALSE(peers_.peek());
+  say(2, interim(layout_.events, 7));
+  say(2, interim(layout_.events, 7));
+  EXPECT_FALSE(peers_.active[2].connection) << "once for each question";
+}
+
+TEST_F(PeersTest, HowADomainStandsIsCheckedLikeTheEnd) {
+  begin();
+  peers_.peek();
+  say(1, interim({{"cycles", 100000}}, 7));
+  expect_only_the_guest_is_dropped("other events");
+  EXPECT_FALSE(guest().interim);
+  auto nonsense = interim(layout_.events, 7);
+  nonsense.mutable_interim()->set_profile("no pprof");
+  say(2, nonsense);
+  EXPECT_FALSE(peers_.active[2].connection);
+  EXPECT_FALSE(peers_.active[2].interim);
 }
 
 TEST_F(PeersTest, AProfileOfOtherEventsOrOfNonsenseIsRefused) {

@@ -217,17 +217,6 @@ TEST_F(PerfDataReader, IdentifierMayStandAmongTheFields) {
   EXPECT_THAT(read(), ElementsAre(":7 [unknown]+1000: 0,1", "late [unknown]+1000: 1,0"));
 }
 
-// The identifier would stand before the record; its first word would be that of an event.
-TEST_F(PerfDataReader, ARecordTooShortForItsIdentifierHasNone) {
-  constexpr std::uint64_t kType =
-      PERF_SAMPLE_TID | PERF_SAMPLE_ID | PERF_SAMPLE_STREAM_ID | PERF_SAMPLE_CPU;
-  const RecordParser parser(
-      {{.sample_type = kType, .sample_id_all = true, .ids = {100}},
-       {.sample_type = kType, .sample_id_all = true, .sideband = true, .ids = {200}}});
-  const Buffer bytes = joined({words({200}), record(PERF_RECORD_COMM, 0, Buffer(8))});
-  EXPECT_TRUE(parser.has_event(Bytes(bytes).subspan(8)));
-}
-
 // Each may claim the whole file, and all of them together would need its multiple in memory.
 TEST_F(PerfDataReader, IdentifiersOfAllEventsFitIntoTheFile) {
   Buffer attrs;

@@ -471,6 +471,34 @@ TEST_F(ResolveTest, WithoutTimeForLinesThereAreNames) {
   EXPECT_NE(notes[0].find("Source lines are missing"), std::string::npos);
 }
 
+TEST_F(ResolveTest, NamesInPassingKeepUpAndLeaveLinesForTheEnd) {
+  NamesInPassing names(sources_);
+  const LocationId user = add(own_.file, own_.offset);
+  const LocationId kernel = add("[kernel]", 0xffffffff81000010);
+  names.name(profile_);
+  EXPECT_EQ(symbol(user), "xenoprof::function_to_be_found");
+  EXPECT_EQ(symbol(kernel), "tcp_recvmsg");
+  EXPECT_TRUE(profile_.lines(profile_.locations()[user]).empty());
+  const LocationId later = add(own_.file, own_.offset + 1);
+  names.name(profile_);
+  EXPECT_EQ(symbol(later), "xenoprof::function_to_be_found");
+  resolve(profile_, sources_);
+  EXPECT_FALSE(profile_.lines(profile_.locations()[user]).empty());
+  EXPECT_FALSE(profile_.lines(profile_.locations()[later]).empty());
+}
+
+// Modules may be loaded meanwhile, where nothing was before.
+TEST_F(ResolveTest, NamesInPassingKnowANewModule) {
+  sources_.modules = folder_ / "modules";
+  NamesInPassing names(sources_);
+  names.read_ahead();
+  std::ofstream(sources_.kallsyms, std::ios::app) << "ffffffffc0700000 t brand_new\t[brand_new]\n";
+  std::ofstream(sources_.modules) << "brand_new 16384 0 - Live 0xffffffffc0700000\n";
+  const LocationId module = add("[brand_new]", 0xffffffffc0700004);
+  names.name(profile_);
+  EXPECT_EQ(symbol(module), "brand_new");
+}
+
 TEST_F(ResolveTest, AFileIsKnownByItsBuildIdUnderAnyOfItsNames) {
   const std::string build_id = ElfFile::open(own_.file)->build_id();
   const LocationId gone = add("/missing/name", own_.offset, build_id);
