@@ -47,9 +47,6 @@ up() {
 		exit 1
 	}
 	in_machine "$machine" iperf3 --server --daemon
-	# A kernel that finds its interrupts slow, as emulated ones are, would drop samples.
-	in_machine "$machine" sh -c 'echo 100000 > /proc/sys/kernel/perf_event_max_sample_rate
-echo 0 > /proc/sys/kernel/perf_cpu_time_max_percent'
 }
 
 # Prints seconds of wall and of QEMU's processor time.
