@@ -72,7 +72,8 @@ Counts counts_of_perf(const fs::path& file) {
   EXPECT_TRUE(good);
   Counts counts;
   // "   process name   address function (image)"
-  static const std::regex kLine(R"(\s*(.*?)\s+([0-9a-f]{6,16}) (.*) \(([^()]*(?: \(deleted\))?)\)\s*)");
+  static const std::regex kLine(
+      R"(\s*(.*?)\s+([0-9a-f]{6,16}) (.*) \(([^()]*(?: \(deleted\))?)\)\s*)");
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
     const std::string one = text.substr(at, end - at);

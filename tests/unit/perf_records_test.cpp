@@ -7,8 +7,8 @@
 #include <variant>
 
 #include "perf/call_chain.h"
-#include "perf/records.h"
 #include "perf/record_parser.h"
+#include "perf/records.h"
 #include "perf/tracepoint.h"
 
 namespace xenoprof::perf {
