@@ -154,7 +154,7 @@ TEST_F(XenSession, TwoProcessesAtThreeToOneAreReportedSo) {
 
 // The samples' own handling, some 7,500 instructions each, comes right after the counter has begun
 // anew: never sampled itself, it lengthens what it interrupts (docs/xen.md). Next to this count it
-// is little: 3 % either way, which is also what where the last sample falls makes of it on two vCPUs.
+// is little: 3 % either way, which also holds what chance makes of two vCPUs.
 TEST_F(XenSession, SamplesTimesCountIsWhatWasExecuted) {
   const auto result =
       record("-e instructions:1000000", [] { EXPECT_EQ(in("guest1", "spin_a 400").status, 0); });
