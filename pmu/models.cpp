@@ -117,6 +117,7 @@ Listener listener;
 
 struct ModelCallbacks {
   qemu_plugin_vcpu_udata_cb_t code;
+  qemu_plugin_vcpu_udata_cb_t code_with_branches;
   qemu_plugin_vcpu_mem_cb_t data;
 };
 
@@ -156,11 +157,20 @@ void forget_what_models_found_last() {
 
 namespace {
 
-[[gnu::noinline]] void resolve_branch(Model& model, uint64_t pending, uint64_t start) {
+void resolve_branch(Model& model, uint64_t pending, uint64_t start) {
   const auto block = std::bit_cast<Block>(pending);
   const uint64_t next = model.block_start + block.bytes;
   model.processor.branch(static_cast<InstructionKind>(block.last_kind), next - block.last_bytes,
                          next, start, static_cast<Mode>(block.mode));
+}
+
+// Of the block before, whose last instruction was predicted.
+void resolve_pending_branch(unsigned vcpu, Model& model, uint64_t start) {
+  uint64_t& pending = state_of(vcpu).pending_branch;
+  if (pending != 0) {
+    resolve_branch(model, std::exchange(pending, 0), start);
+  }
+  model.block_start = start;
 }
 
 [[gnu::noinline, gnu::cold]] void complain_of_program_counter() {
@@ -185,11 +195,7 @@ void on_block(unsigned vcpu, void* packed_block) {
     complain_of_program_counter();
   }
   if (block.parts & kPredictorPart) {
-    uint64_t& pending = state_of(vcpu).pending_branch;
-    if (pending != 0) {
-      resolve_branch(model, std::exchange(pending, 0), start);
-    }
-    model.block_start = start;
+    resolve_pending_branch(vcpu, model, start);
   }
   if (block.parts & (kCodeTlbPart | kCodeCachePart)) {
     model.processor.fetch(start, block.bytes, static_cast<Mode>(block.mode));
@@ -206,14 +212,18 @@ void on_block(unsigned vcpu, void* packed_block) {
   model.processor.fetch(address, bytes, static_cast<Mode>(block.mode));
 }
 
-// For a block of 64-bit code where branches are not predicted and code is kept by units of
-// 1 << shift bytes: most are in units that were fetched lately.
-template <unsigned shift>
+// For a block of 64-bit code kept by units of 1 << shift bytes: most are in units that were fetched
+// lately.
+template <unsigned shift, bool predicted>
 void on_fetch(unsigned vcpu, void* packed_block) {
   constexpr uint64_t kUnit = uint64_t{1} << shift;
   const auto block = std::bit_cast<Block>(packed_block);
   Model& model = *models[vcpu];
-  uint64_t at = *model.program_counter.offset & ~(kUnit - 1);
+  const uint64_t start = *model.program_counter.offset;
+  if (predicted) {
+    resolve_pending_branch(vcpu, model, start);
+  }
+  uint64_t at = start & ~(kUnit - 1);
   for (uint64_t units = block.units; units > 0; --units, at += kUnit) {
     if (!model.processor.use_recent_code(at, shift)) [[unlikely]] {
       return fetch_rest(model, block, at, units * kUnit);
@@ -266,7 +276,8 @@ void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t address, void
 }
 
 template <unsigned shift>
-constexpr ModelCallbacks kCallbacks{on_fetch<shift>, on_access<shift>};
+constexpr ModelCallbacks kCallbacks{on_fetch<shift, false>, on_fetch<shift, true>,
+                                    on_access<shift>};
 
 // By the shift of a unit. Lines are of 16 bytes at least; pages have 4096.
 constexpr unsigned kLeastShift = 4;
@@ -277,10 +288,11 @@ constexpr ModelCallbacks kCallbacksOfShift[] = {kCallbacks<4>,  kCallbacks<5>,  
 }  // namespace
 
 qemu_plugin_vcpu_udata_cb_t code_callback(const Block& block, uint64_t unit) {
-  if ((block.parts & kPredictorPart) || !block.code64) {
+  if (!block.code64 || !(block.parts & (kCodeTlbPart | kCodeCachePart))) {
     return on_block;
   }
-  return kCallbacksOfShift[std::countr_zero(unit) - kLeastShift].code;
+  const ModelCallbacks& callbacks = kCallbacksOfShift[std::countr_zero(unit) - kLeastShift];
+  return block.parts & kPredictorPart ? callbacks.code_with_branches : callbacks.code;
 }
 
 qemu_plugin_vcpu_mem_cb_t data_callback(uint64_t unit) {

@@ -165,6 +165,11 @@ void Processor::request(uint64_t physical_address, Source requests, Source misse
   }
 }
 
+void Processor::mispredicted(Mode mode) {
+  listener_.happened(kMispredicts, mode, 1);
+  wait(penalties_.mispredict, mode);
+}
+
 void Processor::notice_change() {
   if (const AddressSpace now = machine_.address_space(); now != space_) {
     space_ = now;

@@ -121,8 +121,7 @@ class Processor {
 
   void branch(InstructionKind kind, uint64_t address, uint64_t next, uint64_t target, Mode mode) {
     if (!predictor_.resolve(kind, address, next, target)) {
-      listener_.happened(kMispredicts, mode, 1);
-      wait(penalties_.mispredict, mode);
+      mispredicted(mode);
     }
   }
 
@@ -170,6 +169,7 @@ class Processor {
   void notice_change();
   void set_side(Side& side, bool cached, bool tlb_begins, bool cache_begins);
   void look_up(Side& side, uint64_t address, Mode mode);
+  void mispredicted(Mode mode);
   Tlb::Entry* translate_slowly(Side& side, uint64_t address, Mode mode);
   void request(uint64_t physical_address, Source requests, Source misses, Mode mode);
   void wait(uint32_t cycles, Mode mode) {
