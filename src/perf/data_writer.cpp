@@ -77,6 +77,11 @@ std::vector<WrittenAttribute> attributes(const Layout& layout) {
   for (std::size_t i = 0; i < layout.events.size(); ++i) {
     const Event& event = layout.events[i];
     perf_event_attr attr = common;
+    if (!layout.countings.empty()) {
+      apply(layout.countings[i], event.count, attr);
+      result.push_back({attr, event.name, event_id(i)});
+      continue;
+    }
     attr.type = PERF_TYPE_RAW;
     attr.sample_period = event.count;
     const auto* known = std::find_if(kHardwareNames.begin(), kHardwareNames.end(),

@@ -10,6 +10,8 @@
 #include <charconv>
 #include <cstring>
 #include <fstream>
+#include <optional>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -34,6 +36,17 @@ struct SampleHead {
   std::uint32_t reserved;
 };
 static_assert(sizeof(SampleHead) == 40);
+
+// The head of the kernel's records of perf's own events, by sample_type().
+struct OwnSampleHead {
+  perf_event_header header;
+  std::uint64_t id;
+  std::uint64_t ip;
+  std::int32_t pid;
+  std::int32_t tid;
+  std::uint64_t time;
+};
+static_assert(sizeof(OwnSampleHead) == 40);
 
 // Where the time stands in what sample_id_all appends to the other records, from the end: time, cpu
 // and reserved, identifier.
@@ -109,12 +122,26 @@ perf_event_attr sample_attr(const Tracepoint& tracepoint, bool call_chains) {
   return attr;
 }
 
+perf_event_attr own_attr(const Layout& layout, std::size_t event, bool from_exec) {
+  perf_event_attr attr = common_attr();
+  attr.sample_type = sample_type(layout);
+  apply(layout.countings[event], layout.events[event].count, attr);
+  attr.enable_on_exec = from_exec;
+  return attr;
+}
+
 }  // namespace
 
 class Recorder::Impl {
  public:
-  Impl(const RecorderOptions& options, const Tracepoint& tracepoint)
-      : layout_(options.layout), tracepoint_(tracepoint), builder_(layout_) {}
+  Impl(const RecorderOptions& options, std::optional<Tracepoint> tracepoint)
+      : layout_(options.layout),
+        tracepoint_(std::move(tracepoint)),
+        from_exec_(options.from_exec),
+        sample_time_(tracepoint_ ? offsetof(SampleHead, time) : offsetof(OwnSampleHead, time)),
+        builder_(layout_) {
+    losses_.of_event.resize(layout_.countings.size());
+  }
 
   Result<void> open(const RecorderOptions& options);
   Result<void> start(const Sink& sink);
@@ -138,14 +165,19 @@ class Recorder::Impl {
     Origin origin;
   };
 
+  Result<Ring> open_samples(const RecorderOptions& options, int cpu);
   void collect(Ring& ring, Origin origin);
   void count_losses();
   void emit(const Pending& pending, const Sink& sink);
   void emit_lost(Origin origin, std::uint64_t time, std::uint64_t count, const Sink& sink);
   void emit_sample(Bytes record, const Sink& sink);
+  void emit_own_sample(Bytes record, const Sink& sink);
 
   Layout layout_;
-  Tracepoint tracepoint_;
+  std::optional<Tracepoint> tracepoint_;  // none: perf's own events
+  bool from_exec_;
+  std::size_t sample_time_;                                // where a sample tells its time
+  std::unordered_map<std::uint64_t, std::size_t> events_;  // by the kernel's identifier
   RecordBuilder builder_;
   std::vector<Pending> pending_;
   std::vector<std::byte> bytes_;
@@ -159,13 +191,27 @@ Result<void> Recorder::Impl::open(const RecorderOptions& options) {
   if (!cpus) {
     return std::unexpected(cpus.error());
   }
+  // The kernel holds mappings, too, against what the user may see.
+  const bool inherited = !options.threads.empty();
+  const std::vector<std::int32_t> threads =
+      inherited ? options.threads : std::vector<std::int32_t>{-1};
+  perf_event_attr sideband_of_cpu = sideband_attr();
+  sideband_of_cpu.inherit = inherited;
+  sideband_of_cpu.exclude_kernel =
+      std::ranges::any_of(layout_.countings, &Counting::exclude_kernel);
   for (const int cpu : *cpus) {
-    auto sideband = Ring::open(sideband_attr(), cpu, options.sideband_ring_bytes);
+    auto sideband = Ring::open(sideband_of_cpu, threads[0], cpu, options.sideband_ring_bytes);
     if (!sideband) {
       return std::unexpected(sideband.error());
     }
-    auto samples =
-        Ring::open(sample_attr(tracepoint_, layout_.call_chains), cpu, options.sample_ring_bytes);
+    for (std::size_t thread = 1; thread < threads.size(); ++thread) {
+      if (auto added = sideband->add(sideband_of_cpu, threads[thread]); !added) {
+        return added;
+      }
+    }
+    auto samples = tracepoint_ ? Ring::open(sample_attr(*tracepoint_, layout_.call_chains), -1, cpu,
+                                            options.sample_ring_bytes)
+                               : open_samples(options, cpu);
     if (!samples) {
       return std::unexpected(samples.error());
     }
@@ -175,6 +221,36 @@ Result<void> Recorder::Impl::open(const RecorderOptions& options) {
     samples_.push_back(std::move(*samples));
   }
   return {};
+}
+
+// All events of all threads in one ring.
+Result<Ring> Recorder::Impl::open_samples(const RecorderOptions& options, int cpu) {
+  const bool inherited = !options.threads.empty();
+  const std::vector<std::int32_t> threads =
+      inherited ? options.threads : std::vector<std::int32_t>{-1};
+  std::optional<Ring> ring;
+  std::vector<std::size_t> opened;
+  for (const std::int32_t thread : threads) {
+    for (std::size_t event = 0; event < layout_.events.size(); ++event) {
+      perf_event_attr attr = own_attr(layout_, event, options.from_exec);
+      attr.inherit = inherited;
+      if (!ring) {
+        auto first = Ring::open(attr, thread, cpu, options.sample_ring_bytes);
+        if (!first) {
+          return fail("{}: {}", layout_.events[event].name, first.error().message);
+        }
+        ring = std::move(*first);
+      } else if (auto added = ring->add(attr, thread); !added) {
+        return fail("{}: {}", layout_.events[event].name, added.error().message);
+      }
+      opened.push_back(event);
+    }
+  }
+  const std::vector<std::uint64_t> ids = ring->ids();
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    events_.emplace(ids[i], opened[i]);
+  }
+  return std::move(*ring);
 }
 
 Result<void> Recorder::Impl::start(const Sink& sink) {
@@ -188,6 +264,9 @@ Result<void> Recorder::Impl::start(const Sink& sink) {
   const auto take = [&](Bytes record) { sink(kOwnDomain, record); };
   synthesize_kernel(builder_, take);
   synthesize_processes(builder_, take);
+  if (from_exec_) {
+    return {};
+  }
   for (Ring& ring : samples_) {
     if (auto done = ring.enable(); !done) {
       return done;
@@ -208,10 +287,9 @@ void Recorder::Impl::collect(Ring& ring, Origin origin) {
                     .offset = bytes_.size(),
                     .size = static_cast<std::uint16_t>(record.size()),
                     .origin = origin};
-    std::memcpy(
-        &pending.time,
-        record.data() + (sample ? offsetof(SampleHead, time) : record.size() - kTimeFromEnd),
-        sizeof pending.time);
+    std::memcpy(&pending.time,
+                record.data() + (sample ? sample_time_ : record.size() - kTimeFromEnd),
+                sizeof pending.time);
     pending_.push_back(pending);
     put_bytes(bytes_, record);
   });
@@ -246,14 +324,21 @@ void Recorder::Impl::read(std::uint64_t horizon, const Sink& sink) {
 
 void Recorder::Impl::count_losses() {
   RecorderLosses counted;
+  counted.of_event.resize(losses_.of_event.size());
   for (const Ring& ring : samples_) {
     counted.samples += ring.lost();
+    for (std::size_t i = 0; i < ring.size() && !counted.of_event.empty(); ++i) {
+      counted.of_event[i % counted.of_event.size()] += ring.lost(i);
+    }
   }
   for (const Ring& ring : sideband_) {
     counted.sideband += ring.lost();
   }
   losses_.samples = std::max(losses_.samples, counted.samples);
   losses_.sideband = std::max(losses_.sideband, counted.sideband);
+  for (std::size_t i = 0; i < losses_.of_event.size(); ++i) {
+    losses_.of_event[i] = std::max(losses_.of_event[i], counted.of_event[i]);
+  }
 }
 
 void Recorder::Impl::emit(const Pending& pending, const Sink& sink) {
@@ -262,7 +347,10 @@ void Recorder::Impl::emit(const Pending& pending, const Sink& sink) {
   std::memcpy(&header, record.data(), sizeof header);
   switch (header.type) {
     case PERF_RECORD_SAMPLE:
-      emit_sample(record, sink);
+      tracepoint_ ? emit_sample(record, sink) : emit_own_sample(record, sink);
+      return;
+    case PERF_RECORD_THROTTLE:
+      ++losses_.throttled;
       return;
     case PERF_RECORD_LOST: {
       std::uint64_t count = 0;
@@ -318,7 +406,7 @@ void Recorder::Impl::emit_sample(Bytes record, const Sink& sink) {
   }
   take(rest, raw_size);
   TracepointSample sample;
-  if (!tracepoint_.decode(rest.first(std::min<std::size_t>(raw_size, rest.size())), sample) ||
+  if (!tracepoint_->decode(rest.first(std::min<std::size_t>(raw_size, rest.size())), sample) ||
       sample.event >= layout_.events.size()) {
     // Of no counter of the session, or from nobody's driver. Samples that the driver took and that
     // are not handed on are missed by the session's account.
@@ -331,12 +419,23 @@ void Recorder::Impl::emit_sample(Bytes record, const Sink& sink) {
                                       own ? head.pid : 0, own ? head.tid : 0, sample.vcpu, chain_));
 }
 
-Result<Recorder> Recorder::open(const RecorderOptions& options) {
-  const auto tracepoint = Tracepoint::find(options.tracepoint);
-  if (!tracepoint) {
-    return std::unexpected(tracepoint.error());
+void Recorder::Impl::emit_own_sample(Bytes record, const Sink& sink) {
+  const auto event = events_.find(value_at<std::uint64_t>(record, offsetof(OwnSampleHead, id)));
+  if (event != events_.end()) {
+    sink(kOwnDomain, builder_.kernel_sample(record, event->second));
   }
-  auto impl = std::make_unique<Impl>(options, *tracepoint);
+}
+
+Result<Recorder> Recorder::open(const RecorderOptions& options) {
+  std::optional<Tracepoint> tracepoint;
+  if (options.layout.countings.empty()) {
+    auto found = Tracepoint::find(options.tracepoint);
+    if (!found) {
+      return std::unexpected(found.error());
+    }
+    tracepoint = std::move(*found);
+  }
+  auto impl = std::make_unique<Impl>(options, std::move(tracepoint));
   if (auto done = impl->open(options); !done) {
     return std::unexpected(done.error());
   }

@@ -46,6 +46,9 @@ std::uint64_t sample_type(const Layout& layout) {
   if (layout.call_chains) {
     type |= PERF_SAMPLE_CALLCHAIN;
   }
+  if (std::ranges::any_of(layout.countings, [](const Counting& it) { return it.frequency != 0; })) {
+    type |= PERF_SAMPLE_PERIOD;
+  }
   return type;
 }
 
@@ -170,6 +173,13 @@ Bytes RecordBuilder::sideband(Bytes record) {
   buffer_.assign(record.begin(), record.end());
   const std::uint64_t id = kSidebandId;
   std::memcpy(buffer_.data() + buffer_.size() - sizeof id, &id, sizeof id);
+  return buffer_;
+}
+
+Bytes RecordBuilder::kernel_sample(Bytes record, std::size_t event) {
+  buffer_.assign(record.begin(), record.end());
+  const std::uint64_t id = event_id(event);
+  std::memcpy(buffer_.data() + sizeof(perf_event_header), &id, sizeof id);
   return buffer_;
 }
 

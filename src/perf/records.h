@@ -14,6 +14,7 @@
 #include "model/mode.h"
 #include "model/result.h"
 #include "perf/bytes.h"
+#include "perf/counting.h"
 
 namespace xenoprof::perf {
 
@@ -22,6 +23,8 @@ namespace xenoprof::perf {
 struct Layout {
   std::vector<Event> events;  // those with samples, in the order of their attributes
   bool call_chains = false;
+  // By event, where this system's own perf counts them; else empty.
+  std::vector<Counting> countings = {};
 
   friend bool operator==(const Layout&, const Layout&) = default;
 };
@@ -137,6 +140,8 @@ class RecordBuilder {
   Bytes ksymbol(const KsymbolRecord& symbol);
   // A record of the kernel's dummy event, as it is but for its identifier.
   Bytes sideband(Bytes record);
+  // A sample of the kernel's, of the layout's sample_type(), as it is but for its identifier.
+  Bytes kernel_sample(Bytes record, std::size_t event);
 
  private:
   void put_text(std::string_view text);
