@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <fstream>
 #include <numeric>
@@ -106,6 +108,7 @@ class LocalSession {
     };
   }
   SessionProgress progress() const;
+  bool all_ended() const;
 
   const LocalRequest& request_;
   perf::Layout layout_;
@@ -204,8 +207,15 @@ SessionProgress LocalSession::progress() const {
   return now;
 }
 
+bool LocalSession::all_ended() const {
+  return !request_.processes.empty() && !request_.from_exec &&
+         std::ranges::none_of(request_.processes, [](std::int32_t process) {
+           return ::kill(process, 0) == 0 || errno == EPERM;
+         });
+}
+
 Result<void> LocalSession::run(const KeepGoing& keep_going) {
-  while (keep_going(progress())) {
+  while (keep_going(progress()) && !all_ended()) {
     if (auto waited = recorder_->wait(kTick); !waited) {
       return waited;
     }
