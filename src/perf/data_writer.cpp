@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <linux/perf_event.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include <algorithm>
 #include <array>
@@ -60,8 +59,6 @@ std::vector<WrittenAttribute> attributes(const Layout& layout) {
   common.size = sizeof common;
   common.sample_type = sample_type(layout);
   common.sample_id_all = 1;
-  common.use_clockid = 1;
-  common.clockid = CLOCK_MONOTONIC;
 
   perf_event_attr sideband = common;
   sideband.type = PERF_TYPE_SOFTWARE;

@@ -3,12 +3,13 @@
 
 #include <linux/perf_event.h>
 #include <poll.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstring>
+#include <deque>
 #include <fstream>
 #include <optional>
 #include <unordered_map>
@@ -53,13 +54,6 @@ static_assert(sizeof(OwnSampleHead) == 40);
 constexpr std::size_t kTimeFromEnd = 24;
 constexpr std::size_t kTrailer = 32;
 
-std::uint64_t now() {
-  timespec time = {};
-  ::clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u +
-         static_cast<std::uint64_t>(time.tv_nsec);
-}
-
 // "0-3,5" -> 0 1 2 3 5
 Result<std::vector<int>> online_cpus() {
   constexpr const char* kPath = "/sys/devices/system/cpu/online";
@@ -92,8 +86,6 @@ perf_event_attr common_attr() {
   attr.sample_type = PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_TID | PERF_SAMPLE_TIME | PERF_SAMPLE_CPU;
   attr.sample_id_all = 1;
   attr.sample_period = 1;
-  attr.use_clockid = 1;
-  attr.clockid = CLOCK_MONOTONIC;
   return attr;
 }
 
@@ -146,6 +138,8 @@ class Recorder::Impl {
   Result<void> open(const RecorderOptions& options);
   Result<void> start(const Sink& sink);
   void read(std::uint64_t horizon, const Sink& sink);
+  // For the end: stops every CPU for a moment.
+  void count_losses();
   // What was lost after the last PERF_RECORD_LOST.
   void tell_losses(const Sink& sink);
 
@@ -153,8 +147,9 @@ class Recorder::Impl {
   std::vector<Ring> sideband_;
   std::vector<Ring> samples_;
   RecorderLosses losses_;
-  // Start of the last drain: what is older has been read for sure in the next one.
-  std::uint64_t horizon_ = 0;
+  void remember_reading();
+  // The time that everything read before kStall ago is older than.
+  std::uint64_t settled();
 
  private:
   enum class Origin : std::uint8_t { kSideband, kSamples };
@@ -167,11 +162,11 @@ class Recorder::Impl {
 
   Result<Ring> open_samples(const RecorderOptions& options, int cpu);
   void collect(Ring& ring, Origin origin);
-  void count_losses();
+  void merge();
   void emit(const Pending& pending, const Sink& sink);
   void emit_lost(Origin origin, std::uint64_t time, std::uint64_t count, const Sink& sink);
   void emit_sample(Bytes record, const Sink& sink);
-  void emit_own_sample(Bytes record, const Sink& sink);
+  void emit_own_sample(std::span<std::byte> record, const Sink& sink);
 
   Layout layout_;
   std::optional<Tracepoint> tracepoint_;  // none: perf's own events
@@ -180,8 +175,17 @@ class Recorder::Impl {
   std::unordered_map<std::uint64_t, std::size_t> events_;  // by the kernel's identifier
   RecordBuilder builder_;
   std::vector<Pending> pending_;
+  std::vector<std::size_t> runs_ = {0};  // of pending_: where each that is in order begins
   std::vector<std::byte> bytes_;
   std::vector<std::uint64_t> chain_;
+  // The kernel's clock for perf is no other's: how late it is shows in what was read.
+  struct Reading {
+    std::chrono::steady_clock::time_point at;
+    std::uint64_t latest;  // time of a record
+  };
+  std::deque<Reading> readings_;
+  std::uint64_t latest_ = 0;
+  std::uint64_t settled_ = 0;
   // What PERF_RECORD_LOST told so far.
   RecorderLosses told_;
 };
@@ -276,6 +280,10 @@ Result<void> Recorder::Impl::start(const Sink& sink) {
 }
 
 void Recorder::Impl::collect(Ring& ring, Origin origin) {
+  if (pending_.size() != runs_.back()) {
+    runs_.push_back(pending_.size());
+  }
+  std::uint64_t latest = 0;
   ring.read([&](Bytes record) {
     perf_event_header header;
     std::memcpy(&header, record.data(), sizeof header);
@@ -290,12 +298,35 @@ void Recorder::Impl::collect(Ring& ring, Origin origin) {
     std::memcpy(&pending.time,
                 record.data() + (sample ? sample_time_ : record.size() - kTimeFromEnd),
                 sizeof pending.time);
+    // Seldom: an interrupt came between the time of a record and its place.
+    if (pending.time < latest && pending_.size() != runs_.back()) {
+      runs_.push_back(pending_.size());
+    }
+    latest = pending.time;
+    latest_ = std::max(latest_, latest);
     pending_.push_back(pending);
     put_bytes(bytes_, record);
   });
 }
 
-// Hands out what is older than `horizon`.
+// Between the time of a record and its place in the ring a virtual CPU can be taken away: some real
+// time has to pass until everything as old as what was read is sure to have been read, too.
+constexpr auto kStall = std::chrono::milliseconds(100);
+
+void Recorder::Impl::remember_reading() {
+  readings_.push_back({std::chrono::steady_clock::now(), latest_});
+}
+
+std::uint64_t Recorder::Impl::settled() {
+  const auto before = std::chrono::steady_clock::now() - kStall;
+  while (!readings_.empty() && readings_.front().at <= before) {
+    settled_ = readings_.front().latest;
+    readings_.pop_front();
+  }
+  return settled_;
+}
+
+// Hands out what is not younger than `horizon`.
 void Recorder::Impl::read(std::uint64_t horizon, const Sink& sink) {
   // Samples first: a mapping recorded before a sample is then never read after it.
   for (Ring& ring : samples_) {
@@ -304,12 +335,9 @@ void Recorder::Impl::read(std::uint64_t horizon, const Sink& sink) {
   for (Ring& ring : sideband_) {
     collect(ring, Origin::kSideband);
   }
-  count_losses();
-  std::stable_sort(pending_.begin(), pending_.end(), [](const Pending& a, const Pending& b) {
-    return a.time != b.time ? a.time < b.time : a.origin < b.origin;
-  });
+  merge();
   const auto young = std::find_if(pending_.begin(), pending_.end(),
-                                  [&](const Pending& it) { return it.time >= horizon; });
+                                  [&](const Pending& it) { return it.time > horizon; });
   std::for_each(pending_.begin(), young, [&](const Pending& it) { emit(it, sink); });
 
   std::vector<std::byte> kept;
@@ -320,6 +348,28 @@ void Recorder::Impl::read(std::uint64_t horizon, const Sink& sink) {
   }
   pending_.erase(pending_.begin(), young);
   bytes_ = std::move(kept);
+}
+
+// What came from one ring is in order already, and so is what was kept back.
+void Recorder::Impl::merge() {
+  const auto before = [](const Pending& a, const Pending& b) {
+    return a.time != b.time ? a.time < b.time : a.origin < b.origin;
+  };
+  while (runs_.size() > 1) {
+    std::vector<std::size_t> merged;
+    for (std::size_t i = 0; i < runs_.size(); i += 2) {
+      merged.push_back(runs_[i]);
+      if (i + 1 < runs_.size()) {
+        const auto at = [this](std::size_t run) {
+          return pending_.begin() +
+                 static_cast<std::ptrdiff_t>(run < runs_.size() ? runs_[run] : pending_.size());
+        };
+        std::inplace_merge(at(i), at(i + 1), at(i + 2), before);
+      }
+    }
+    runs_ = std::move(merged);
+  }
+  runs_.assign(1, 0);
 }
 
 void Recorder::Impl::count_losses() {
@@ -342,7 +392,7 @@ void Recorder::Impl::count_losses() {
 }
 
 void Recorder::Impl::emit(const Pending& pending, const Sink& sink) {
-  const Bytes record = Bytes(bytes_).subspan(pending.offset, pending.size);
+  const std::span<std::byte> record = std::span(bytes_).subspan(pending.offset, pending.size);
   perf_event_header header;
   std::memcpy(&header, record.data(), sizeof header);
   switch (header.type) {
@@ -384,10 +434,10 @@ void Recorder::Impl::emit_lost(Origin origin, std::uint64_t time, std::uint64_t 
 
 void Recorder::Impl::tell_losses(const Sink& sink) {
   if (losses_.samples > told_.samples) {
-    emit_lost(Origin::kSamples, now(), losses_.samples - told_.samples, sink);
+    emit_lost(Origin::kSamples, latest_, losses_.samples - told_.samples, sink);
   }
   if (losses_.sideband > told_.sideband) {
-    emit_lost(Origin::kSideband, now(), losses_.sideband - told_.sideband, sink);
+    emit_lost(Origin::kSideband, latest_, losses_.sideband - told_.sideband, sink);
   }
 }
 
@@ -419,10 +469,13 @@ void Recorder::Impl::emit_sample(Bytes record, const Sink& sink) {
                                       own ? head.pid : 0, own ? head.tid : 0, sample.vcpu, chain_));
 }
 
-void Recorder::Impl::emit_own_sample(Bytes record, const Sink& sink) {
-  const auto event = events_.find(value_at<std::uint64_t>(record, offsetof(OwnSampleHead, id)));
+void Recorder::Impl::emit_own_sample(std::span<std::byte> record, const Sink& sink) {
+  constexpr std::size_t kId = offsetof(OwnSampleHead, id);
+  const auto event = events_.find(value_at<std::uint64_t>(record, kId));
   if (event != events_.end()) {
-    sink(kOwnDomain, builder_.kernel_sample(record, event->second));
+    const std::uint64_t id = event_id(event->second);
+    std::memcpy(record.data() + kId, &id, sizeof id);
+    sink(kOwnDomain, record);
   }
 }
 
@@ -470,12 +523,9 @@ Result<void> Recorder::wait(std::chrono::milliseconds limit) {
 }
 
 void Recorder::drain(const Sink& sink) {
-  // A virtual CPU can be taken away between the time of a record and the record, so some real time
-  // has to pass, too.
-  constexpr std::uint64_t kStall = 100'000'000;
-  const std::uint64_t start = now();
-  const std::uint64_t previous = std::exchange(impl_->horizon_, start);
-  impl_->read(std::min(previous, start - kStall), sink);
+  const std::uint64_t horizon = impl_->settled();
+  impl_->read(horizon, sink);
+  impl_->remember_reading();
 }
 
 void Recorder::stop(const Sink& sink) {
@@ -485,6 +535,7 @@ void Recorder::stop(const Sink& sink) {
     }
   }
   impl_->read(~std::uint64_t{0}, sink);
+  impl_->count_losses();
   impl_->tell_losses(sink);
 }
 

@@ -61,8 +61,8 @@ class Recorder {
   // Sleeps until a ring is half full or the time is over.
   Result<void> wait(std::chrono::milliseconds limit);
 
-  // Empties the rings and hands out what is old enough to be in order for sure: everything up to
-  // the previous drain that is at least 0.1 s old.
+  // Empties the rings and hands out what is old enough to be in order for sure: all that is as old
+  // as what had been read 0.1 s ago.
   void drain(const Sink& sink);
 
   // Ends recording and hands out all the rest.

@@ -176,13 +176,6 @@ Bytes RecordBuilder::sideband(Bytes record) {
   return buffer_;
 }
 
-Bytes RecordBuilder::kernel_sample(Bytes record, std::size_t event) {
-  buffer_.assign(record.begin(), record.end());
-  const std::uint64_t id = event_id(event);
-  std::memcpy(buffer_.data() + sizeof(perf_event_header), &id, sizeof id);
-  return buffer_;
-}
-
 Bytes xen_mmap(RecordBuilder& builder) {
   return builder.kernel_mmap(kXenStart, kXenEnd - kXenStart, 0, "[xen]");
 }

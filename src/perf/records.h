@@ -106,7 +106,7 @@ struct OtherRecord {
 };
 
 struct Record {
-  std::uint64_t time = 0;  // CLOCK_MONOTONIC, nanoseconds; 0: was so before recording began
+  std::uint64_t time = 0;  // of the kernel's clock for perf, nanoseconds; 0: was so before recording began
   std::variant<OtherRecord, SampleRecord, MmapRecord, CommRecord, ForkRecord, ExitRecord,
                LostRecord, KsymbolRecord>
       body;
@@ -140,8 +140,6 @@ class RecordBuilder {
   Bytes ksymbol(const KsymbolRecord& symbol);
   // A record of the kernel's dummy event, as it is but for its identifier.
   Bytes sideband(Bytes record);
-  // A sample of the kernel's, of the layout's sample_type(), as it is but for its identifier.
-  Bytes kernel_sample(Bytes record, std::size_t event);
 
  private:
   void put_text(std::string_view text);

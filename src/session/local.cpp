@@ -101,11 +101,8 @@ class LocalSession {
 
  private:
   Result<void> choose_events();
-  Result<void> take_what_came();
   perf::Sink sink() {
-    return [this](std::uint16_t, perf::Bytes record) {
-      records_.append(reinterpret_cast<const char*>(record.data()), record.size());
-    };
+    return [this](std::uint16_t, perf::Bytes record) { data_->add_own(record); };
   }
   SessionProgress progress() const;
   bool all_ended() const;
@@ -114,7 +111,6 @@ class LocalSession {
   perf::Layout layout_;
   std::optional<perf::Recorder> recorder_;
   std::optional<DomainData> data_;
-  std::string records_;  // that wait to be written
   std::vector<std::string> notes_;
   Clock::time_point started_;
   std::chrono::system_clock::time_point started_at_;
@@ -188,12 +184,6 @@ Result<void> LocalSession::start(const std::function<Result<void>()>& started) {
   return started();
 }
 
-Result<void> LocalSession::take_what_came() {
-  auto added = data_->add(records_);
-  records_.clear();
-  return added ? data_->written() : added;
-}
-
 SessionProgress LocalSession::progress() const {
   SessionProgress now;
   now.seconds = std::chrono::duration<double>(Clock::now() - started_).count();
@@ -220,8 +210,8 @@ Result<void> LocalSession::run(const KeepGoing& keep_going) {
       return waited;
     }
     recorder_->drain(sink());
-    if (auto taken = take_what_came(); !taken) {
-      return taken;
+    if (!data_->written()) {
+      return data_->written();
     }
   }
   return {};
@@ -241,21 +231,23 @@ std::vector<std::uint64_t> lost_by_event(const perf::RecorderLosses& losses,
   return lost;
 }
 
+// As perf lists them: modules by their files, which the profile does not name.
 std::vector<perf::BuildId> build_ids_of(const Profile& profile) {
   std::vector<perf::BuildId> all;
   for (const Image& image : profile.images()) {
     const std::string_view hex = profile.text(image.build_id);
     const std::string_view name = profile.text(image.name);
-    perf::BuildId build_id{.path = std::string(name == kKernelImage ? "[kernel.kallsyms]" : name),
-                           .id = {},
-                           .kernel = name.starts_with('[')};
+    const bool kernel = name == kKernelImage;
+    if (hex.empty() || (!kernel && name != "[vdso]" && !name.starts_with('/'))) {
+      continue;
+    }
+    perf::BuildId build_id{
+        .path = std::string(kernel ? "[kernel.kallsyms]" : name), .id = {}, .kernel = kernel};
     for (std::size_t at = 0; at + 1 < hex.size(); at += 2) {
       const char digits[] = {hex[at], hex[at + 1], 0};
       build_id.id.push_back(static_cast<std::byte>(std::strtoul(digits, nullptr, 16)));
     }
-    if (!build_id.id.empty()) {
-      all.push_back(std::move(build_id));
-    }
+    all.push_back(std::move(build_id));
   }
   return all;
 }
@@ -270,8 +262,7 @@ Result<SessionResult> LocalSession::conclude(const Result<void>& ran) {
       result.whole = false;
     }
   };
-  fail_softly(ran);
-  fail_softly(take_what_came());
+  fail_softly(ran ? data_->written() : ran);
   Profile profile = data_->profile();
   for (std::string& note : resolve(profile, {.xensyms = {}})) {
     notes_.push_back(std::move(note));

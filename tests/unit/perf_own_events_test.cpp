@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -110,7 +110,7 @@ TEST_F(PerfOwnEvents, WhatAThreadBeginsBelongsToIt) {
   ::waitpid(child, nullptr, 0);
   recorder->stop(sink());
   EXPECT_GE(processes_[child], 500u);
-  EXPECT_EQ(touches_, 500u);
+  EXPECT_NEAR(static_cast<double>(touches_), 500, 2);  // and of its code and stack
 }
 
 // Two events that are told to perf apart: two of one software event that overflow at once get the
@@ -133,8 +133,8 @@ TEST_F(PerfOwnEvents, WhatFindsNoRoomIsCountedByEvent) {
   const std::uint64_t taken = samples_[0] + losses.of_event[0];
   EXPECT_GE(taken, 3000u);
   EXPECT_LT(taken, 3100u);  // and some of the test's own
-  EXPECT_NEAR(static_cast<double>(samples_[1] + losses.of_event[1]),
-              static_cast<double>(taken) / 2, 1);
+  EXPECT_NEAR(static_cast<double>(samples_[1] + losses.of_event[1]), static_cast<double>(taken) / 2,
+              1);
 }
 
 TEST_F(PerfOwnEvents, SamplesByFrequencyComeAboutAsOften) {
@@ -143,11 +143,14 @@ TEST_F(PerfOwnEvents, SamplesByFrequencyComeAboutAsOften) {
     GTEST_SKIP() << why_not_;
   }
   ASSERT_TRUE(recorder->start(sink()));
-  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
-  while (std::chrono::steady_clock::now() < end) {
+  const std::clock_t end = std::clock() + CLOCKS_PER_SEC / 10;
+  while (std::clock() < end) {
+    for (volatile int i = 0; i < 1'000'000;) {
+      i = i + 1;
+    }
   }
   recorder->stop(sink());
-  EXPECT_GT(samples_[0], 10u);  // on a busy machine
+  EXPECT_GT(samples_[0], 50u);
   EXPECT_LT(samples_[0], 150u);
 }
 
