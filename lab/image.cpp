@@ -44,8 +44,6 @@ std::vector<std::string> modules_of(Role role) {
     names.emplace_back("xen-netfront");
   else
     names.insert(names.end(), {"virtio-pci", "virtio-net"});
-  if (role == Role::kLinux)
-    names.emplace_back("veth");
   return names;
 }
 

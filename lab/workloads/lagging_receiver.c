@@ -1,8 +1,10 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
-// A TCP receiver that is behind its sender all the time: slow_receiver BUFFER READ MIB reads MIB
-// mebibytes READ bytes at a time out of a socket with SO_RCVBUF=BUFFER. Both ends are here, one
-// after the other, so that a run does not depend on how fast two processes are. Of the device it
-// takes what addresses of 127.0.0.0/8 take, the loopback.
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * lagging_receiver BUFFER RECORD LEAD MIB: a TCP receiver that is LEAD bytes behind its sender all
+ * the time. It reads MIB mebibytes, RECORD bytes at a time, out of a socket with SO_RCVBUF=BUFFER;
+ * each record was sent on its own. Both ends are here and take turns, so that what a run costs does
+ * not depend on how fast two processes are. The packets go over the loopback device.
+ */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -13,21 +15,24 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CHUNK = 64 * 1024, SEND_BUFFER = 1024 * 1024 };
+#define MAX_RECORD (64 * 1024)
+/* The sender must never wait: its buffer holds the whole lead, in records of any size. */
+#define MAX_LEAD (2 * 1024 * 1024)
+#define SEND_BUFFER (64 * 1024 * 1024)
 
-static char chunk[CHUNK];
+static char record[MAX_RECORD];
 
 static void check(int ok, const char *what)
 {
 	if (ok)
 		return;
-	fprintf(stderr, "slow_receiver: %s: %s\n", what, strerror(errno));
+	fprintf(stderr, "lagging_receiver: %s: %s\n", what, strerror(errno));
 	exit(1);
 }
 
-static void set_size(int fd, int option, int bytes)
+static void set(int fd, int level, int option, int value)
 {
-	check(setsockopt(fd, SOL_SOCKET, option, &bytes, sizeof bytes) == 0, "setsockopt");
+	check(setsockopt(fd, level, option, &value, sizeof(value)) == 0, "setsockopt");
 }
 
 int main(int argc, char **argv)
@@ -36,36 +41,36 @@ int main(int argc, char **argv)
 	const int size = argc == 5 ? atoi(argv[2]) : 0;
 	const long long lead = argc == 5 ? atoll(argv[3]) : 0;
 	const long long total = argc == 5 ? atoll(argv[4]) << 20 : 0;
-	const int one = 1;
 
-	if (buffer < 1 || size < 1 || size > CHUNK || total < 1) {
-		fprintf(stderr, "usage: slow_receiver BUFFER RECORD LEAD MIB\n");
+	if (buffer < 1 || size < 1 || size > MAX_RECORD || lead < size || lead > MAX_LEAD ||
+	    total < 1) {
+		fprintf(stderr, "usage: lagging_receiver BUFFER RECORD LEAD MIB\n");
 		return 2;
 	}
 	struct sockaddr_in address = { .sin_family = AF_INET };
-	socklen_t length = sizeof address;
+	socklen_t length = sizeof(address);
 	const int listener = socket(AF_INET, SOCK_STREAM, 0);
 	const int sender = socket(AF_INET, SOCK_STREAM, 0);
 
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	check(listener >= 0 && sender >= 0, "socket");
-	// Before listen(): the window's scale is agreed upon with the connection.
-	set_size(listener, SO_RCVBUFFORCE, buffer);
-	set_size(sender, SO_SNDBUFFORCE, SEND_BUFFER);
-	check(bind(listener, (struct sockaddr *)&address, sizeof address) == 0, "bind");
+	/* Before listen(): the window's scale is agreed upon with the connection. */
+	set(listener, SOL_SOCKET, SO_RCVBUFFORCE, buffer);
+	set(sender, SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER);
+	set(sender, IPPROTO_TCP, TCP_NODELAY, 1);
+	check(bind(listener, (struct sockaddr *)&address, sizeof(address)) == 0, "bind");
 	check(listen(listener, 1) == 0, "listen");
 	check(getsockname(listener, (struct sockaddr *)&address, &length) == 0, "getsockname");
 	check(connect(sender, (struct sockaddr *)&address, length) == 0, "connect");
 	const int receiver = accept(listener, NULL, NULL);
 
 	check(receiver >= 0, "accept");
-	check(setsockopt(sender, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) == 0, "setsockopt");
 	for (long long sent = 0, done = 0; done < total;) {
 		while (sent < done + lead) {
-			check(send(sender, chunk, size, 0) == size, "send");
+			check(send(sender, record, size, 0) == size, "send");
 			sent += size;
 		}
-		const ssize_t got = recv(receiver, chunk, size, 0);
+		const ssize_t got = recv(receiver, record, size, 0);
 
 		check(got > 0, "recv");
 		done += got;
