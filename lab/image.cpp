@@ -152,7 +152,7 @@ Result<InitramfsLayer> base_layer(Role role, const fs::path& root, const Kernel&
 }
 
 Result<InitramfsLayer> program_layer(Role role, const fs::path& root, const fs::path& prefix,
-                                     const std::optional<fs::path>& driver,
+                                     const std::vector<fs::path>& modules,
                                      const InitramfsLayer& base) {
   InitramfsLayer layer;
   const fs::path scripts = prefix / "share/xenoprof/lab";
@@ -175,8 +175,8 @@ Result<InitramfsLayer> program_layer(Role role, const fs::path& root, const fs::
       if (!base.contains(path))
         add_root_path(layer, root, path);
   }
-  if (driver)
-    layer.add_file("/usr/lib/modules/xenoprof.ko", *driver, 0644);
+  for (const fs::path& module : modules)
+    layer.add_file("/usr/lib/modules/" + module.filename().string(), module, 0644);
   return layer;
 }
 

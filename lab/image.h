@@ -4,9 +4,9 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "initramfs.h"
 #include "kernel.h"
@@ -33,11 +33,11 @@ inline constexpr std::uint16_t kControlPort = 1914;
 Result<InitramfsLayer> base_layer(Role role, const std::filesystem::path& root,
                                   const Kernel& kernel);
 
-// The project's part: its programs with libraries the base lacks, its driver, the init script.
+// The project's part: its programs with libraries the base lacks, kernel modules, the init script.
 // `prefix` is the build; programs that it does not have are left out.
 Result<InitramfsLayer> program_layer(Role role, const std::filesystem::path& root,
                                      const std::filesystem::path& prefix,
-                                     const std::optional<std::filesystem::path>& driver,
+                                     const std::vector<std::filesystem::path>& modules,
                                      const InitramfsLayer& base);
 
 // What differs between two domains of one role. Not cached: it holds the lab's token.

@@ -5,9 +5,9 @@
 
 #include <filesystem>
 #include <functional>
-#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "image.h"
 #include "kernel.h"
@@ -39,9 +39,9 @@ struct UpOptions {
 struct Materials {
   Roots roots;
   Kernel kernel;
-  std::filesystem::path prefix;                 // this build
-  std::optional<std::filesystem::path> driver;  // xenoprof.ko for `kernel`
-  std::filesystem::path images;                 // cache folder
+  std::filesystem::path prefix;                // this build
+  std::vector<std::filesystem::path> modules;  // the project's, for `kernel`
+  std::filesystem::path images;                // cache folder
 };
 
 struct Kind {

@@ -22,7 +22,7 @@ Result<MachineSpec> machine(const UpOptions& options, const Materials& materials
   if (!base)
     return std::unexpected(base.error());
   const auto programs = program_layer(Role::kLinux, materials.roots.machine, materials.prefix,
-                                      materials.driver, *base);
+                                      materials.modules, *base);
   if (!programs)
     return std::unexpected(programs.error());
   const auto base_archive = cached_archive(*base, "linux-base", materials.images);

@@ -58,16 +58,19 @@ Result<Materials> prepare_materials(const UpOptions& options, Progress& progress
   if (!kernel)
     return std::unexpected(kernel.error());
   materials.kernel = *kernel;
-  const fs::path driver = materials.prefix / "share/xenoprof/driver";
-  if (!fs::exists(driver / "Kbuild") && !fs::exists(driver / "Makefile")) {
-    progress.note(
-        fmt::format("{} has no sources; the domains go without xenoprof.ko", driver.string()));
-    return materials;
+  const fs::path share = materials.prefix / "share/xenoprof";
+  for (const auto& [sources, name] : {std::pair{share / "driver", "xenoprof"},
+                                      std::pair{share / "lab/xenolinux_rx", "xenolinux_rx"}}) {
+    if (!fs::exists(sources / "Kbuild")) {
+      progress.note(
+          fmt::format("{} has no sources; the domains go without {}.ko", sources.string(), name));
+      continue;
+    }
+    auto module = build_kernel_module(sources, name, *kernel, *cache / "modules", progress);
+    if (!module)
+      return std::unexpected(module.error());
+    materials.modules.push_back(*module);
   }
-  auto module = build_kernel_module(driver, "xenoprof", *kernel, *cache / "modules", progress);
-  if (!module)
-    return std::unexpected(module.error());
-  materials.driver = *module;
   return materials;
 }
 
