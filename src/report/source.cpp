@@ -10,6 +10,7 @@
 #include "perf/data_reader.h"
 #include "perf/interpret.h"
 #include "pprof/pprof.h"
+#include "report/inlined_frames.h"
 #include "symbols/jit_symbols.h"
 #include "symbols/resolve.h"
 
@@ -68,8 +69,8 @@ Result<Recorded> read_perf_data(const std::filesystem::path& path, Parts parts,
   interpreter.set_build_ids(reader->build_ids());
   const auto by_path_alone = unidentified(interpreter.profile());
   Recorded recorded{std::move(interpreter.profile()), {}, reader->notes()};
-  for (std::string& note :
-       resolve(recorded.profile, {.lines = parts.lines, .loaded_at = interpreter.loaded_at()})) {
+  for (std::string& note : resolve(recorded.profile, {.lines = parts.lines || parts.inlined_frames,
+                                                     .loaded_at = interpreter.loaded_at()})) {
     recorded.notes.push_back(std::move(note));
   }
   if (by_path_alone) {
@@ -87,21 +88,8 @@ Result<Recorded> read_pprof(const std::filesystem::path& path,
   return Recorded{*std::move(profile), std::move(session), {}};
 }
 
-}  // namespace
-
-Parts parts_of(bool stacks, const std::vector<FilterTerm>& filter,
-               const std::vector<Column>& columns) {
-  const auto looks_at = [&](Column column) {
-    return std::ranges::find(columns, column) != columns.end() ||
-           std::ranges::find(filter, column, &FilterTerm::column) != filter.end();
-  };
-  return {.stacks = stacks,
-          .threads = looks_at(Column::kPid) || looks_at(Column::kTid) || looks_at(Column::kVcpu),
-          .lines = looks_at(Column::kLine)};
-}
-
-Result<Recorded> read_source(const std::filesystem::path& source, Parts parts,
-                             const ReadProgress& progress) {
+Result<Recorded> read_whatever(const std::filesystem::path& source, Parts parts,
+                               const ReadProgress& progress) {
   std::error_code error;
   const auto status = std::filesystem::status(source, error);
   if (!std::filesystem::exists(status)) {
@@ -121,6 +109,28 @@ Result<Recorded> read_source(const std::filesystem::path& source, Parts parts,
     return std::unexpected(session.error());
   }
   return read_pprof(source / kProfileFile, *std::move(session));
+}
+
+}  // namespace
+
+Parts parts_of(bool stacks, const std::vector<FilterTerm>& filter,
+               const std::vector<Column>& columns) {
+  const auto looks_at = [&](Column column) {
+    return std::ranges::find(columns, column) != columns.end() ||
+           std::ranges::find(filter, column, &FilterTerm::column) != filter.end();
+  };
+  return {.stacks = stacks,
+          .threads = looks_at(Column::kPid) || looks_at(Column::kTid) || looks_at(Column::kVcpu),
+          .lines = looks_at(Column::kLine)};
+}
+
+Result<Recorded> read_source(const std::filesystem::path& source, Parts parts,
+                             const ReadProgress& progress) {
+  auto recorded = read_whatever(source, parts, progress);
+  if (recorded && parts.inlined_frames) {
+    recorded->profile = with_inlined_frames(recorded->profile);
+  }
+  return recorded;
 }
 
 }  // namespace xenoprof
