@@ -23,6 +23,9 @@ struct DebugSearch {
 std::optional<ElfFile> find_debug_file(const ElfFile& file, const std::filesystem::path& path,
                                        DebugSearch& search);
 
+// The file with the debug information of what has that build-id, wherever that itself is.
+std::optional<ElfFile> find_debug_file(const std::string& build_id, DebugSearch& search);
+
 // The ELF file with more symbols that lies compressed in .gnu_debugdata.
 std::optional<ElfFile> read_mini_debug_info(const ElfFile& file);
 
