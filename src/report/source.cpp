@@ -79,9 +79,9 @@ Result<Recorded> read_perf_data(const std::filesystem::path& path, Parts parts,
   return recorded;
 }
 
-Result<Recorded> read_pprof(const std::filesystem::path& path,
-                            std::optional<SessionRecord> session) {
-  auto profile = pprof::read(path);
+Result<Recorded> read_pprof(const std::filesystem::path& path, const ReadProgress& progress,
+                            std::optional<SessionRecord> session = {}) {
+  auto profile = pprof::read(path, progress);
   if (!profile) {
     return std::unexpected(profile.error());
   }
@@ -99,7 +99,8 @@ Result<Recorded> read_whatever(const std::filesystem::path& source, Parts parts,
         source.string());
   }
   if (!std::filesystem::is_directory(status)) {
-    return is_perf_data(source) ? read_perf_data(source, parts, progress) : read_pprof(source, {});
+    return is_perf_data(source) ? read_perf_data(source, parts, progress)
+                                : read_pprof(source, progress);
   }
   if (!std::filesystem::exists(source / kProfileFile, error)) {
     return fail("{} is not a session: there is no {} in it.", source.string(), kProfileFile);
@@ -108,7 +109,7 @@ Result<Recorded> read_whatever(const std::filesystem::path& source, Parts parts,
   if (!session) {
     return std::unexpected(session.error());
   }
-  return read_pprof(source / kProfileFile, *std::move(session));
+  return read_pprof(source / kProfileFile, progress, *std::move(session));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <fstream>
@@ -301,6 +302,21 @@ TEST(PprofFile, FailuresNameTheFile) {
   EXPECT_FALSE(pprof::read(folder.path()));
   EXPECT_FALSE(pprof::write(small_profile(), folder / "none" / "profile.pb.gz"));
   EXPECT_FALSE(pprof::write(small_profile(), "/dev/full/x"));
+}
+
+TEST(Pprof, TellsHowMuchOfALargeFileIsRead) {
+  Profile profile({{"cycles", 10}});
+  const ImageId image = profile.add_image("/bin/a", "");
+  for (std::uint64_t address = 0; address < 50'000; ++address) {
+    profile.add({.stack = profile.add_frame(0, profile.add_location(image, address))}, 0);
+  }
+  std::vector<double> shares;
+  ASSERT_TRUE(pprof::decode(pprof::encode(profile), pprof::kWireLimits,
+                            [&](double share) { shares.push_back(share); }));
+  ASSERT_GE(shares.size(), 4u);
+  EXPECT_TRUE(std::ranges::is_sorted(shares));
+  EXPECT_GT(shares.back(), 0.8);
+  EXPECT_LE(shares.back(), 1);
 }
 
 }  // namespace
