@@ -17,7 +17,7 @@ packages="
 "
 
 if [ "${1:-}" = long ]; then
-  packages="$packages valgrind chromium chromium-driver fonts-dejavu-core libcpp-httplib-dev nodejs npm"
+  packages="$packages valgrind chromium chromium-driver fonts-dejavu-core libcpp-httplib-dev nodejs npm zsh"
 fi
 
 missing=
