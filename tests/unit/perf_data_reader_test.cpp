@@ -15,6 +15,7 @@
 
 #include "perf/data_reader.h"
 #include "perf/interpret.h"
+#include "temporary_folder.h"
 
 namespace xenoprof::perf {
 namespace {
@@ -94,14 +95,6 @@ Buffer round() {
 
 class PerfDataReader : public testing::Test {
  protected:
-  void SetUp() override {
-    char name[] = "/tmp/xenoprof-test-XXXXXX";
-    ASSERT_NE(::mkdtemp(name), nullptr);
-    folder_ = name;
-    path_ = folder_ / "perf.data";
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   // The events have the identifiers 100, 200, ...
   void write_file(const std::vector<perf_event_attr>& attrs, const Buffer& data,
                   const std::vector<std::pair<unsigned, Buffer>>& features = {}) {
@@ -177,8 +170,8 @@ class PerfDataReader : public testing::Test {
     return lines;
   }
 
-  std::filesystem::path folder_;
-  std::filesystem::path path_;
+  const TemporaryFolder folder_;
+  const std::filesystem::path path_ = folder_ / "perf.data";
   Layout layout_;
   std::vector<std::string> notes_;
 };

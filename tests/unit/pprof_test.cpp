@@ -10,6 +10,7 @@
 #include <random>
 
 #include "pprof/gzip.h"
+#include "temporary_folder.h"
 
 namespace xenoprof {
 namespace {
@@ -104,20 +105,6 @@ std::string error_of(std::string_view message, const pprof::Limits& limits = ppr
   const auto profile = pprof::decode(pprof::gzip(message), limits);
   return profile ? "" : profile.error().message;
 }
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = std::filesystem::temp_directory_path() / "xenoprof-test-XXXXXX";
-    path_ = mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  std::filesystem::path operator/(const char* name) const { return path_ / name; }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 TEST(Pprof, ReadsBackAllItWrote) {
   const Profile profile = small_profile();
