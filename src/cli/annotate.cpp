@@ -57,8 +57,8 @@ void add_annotate(CLI::App& app) {
       ->type_name("IMAGE");
   command
       ->add_option("-k,--vmlinux", arguments->options.vmlinux,
-                   "The kernel's file with its debug information, or Xen's xen-syms [by build-id "
-                   "below /usr/lib/debug, or from debuginfod]")
+                   "The kernel's file with its debug information, or Xen's xen-syms [the one of "
+                   "its build-id below /usr/lib/debug, or from debuginfod]")
       ->type_name("FILE");
   arguments->filter.add_to(*command);
   command->add_option("-f,--format", arguments->format, "For people or for programs")

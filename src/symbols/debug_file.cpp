@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "symbols/child_process.h"
 
@@ -128,9 +130,29 @@ std::optional<ElfFile> find_debug_file(const ElfFile& file, const std::filesyste
   return complete || id.empty() ? std::nullopt : from_debuginfod(id, search);
 }
 
-std::optional<ElfFile> find_debug_file(const std::string& build_id, DebugSearch& search) {
-  auto found = by_build_id(build_id, search);
-  return found || build_id.empty() ? std::move(found) : from_debuginfod(build_id, search);
+std::optional<ElfFile> find_kernel_file(const std::string& build_id, DebugSearch& search) {
+  if (build_id.empty()) {
+    return std::nullopt;
+  }
+  if (auto found = by_build_id(build_id, search)) {
+    return found;
+  }
+  // Debian: boot/vmlinux-RELEASE. Fedora: lib/modules/RELEASE/vmlinux.
+  std::error_code error;
+  std::vector<std::filesystem::path> candidates;
+  for (const auto& entry : std::filesystem::directory_iterator(search.root / "boot", error)) {
+    candidates.push_back(entry.path());
+  }
+  for (const auto& entry :
+       std::filesystem::directory_iterator(search.root / "lib/modules", error)) {
+    candidates.push_back(entry.path() / "vmlinux");
+  }
+  for (const auto& candidate : candidates) {
+    if (auto found = open_checked(build_id, candidate)) {
+      return found;
+    }
+  }
+  return from_debuginfod(build_id, search);
 }
 
 std::optional<ElfFile> read_mini_debug_info(const ElfFile& file) {

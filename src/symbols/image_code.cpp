@@ -84,7 +84,7 @@ Result<ImageCode> ImageCode::open_kernel(std::string_view image, std::string_vie
     }
     file = *std::move(given);
   } else {
-    file = find_debug_file(std::string(build_id), search.debug);
+    file = find_kernel_file(std::string(build_id), search.debug);
   }
   if (!file || !file->has_data(".text")) {
     return path.empty() ? fail("there is no file of it here") : fail("{} has no code in it", path);

@@ -11,6 +11,7 @@
 #include "symbols/image_code.h"
 #include "symbols/instructions.h"
 #include "symbols/resolve.h"
+#include "temporary_folder.h"
 
 namespace xenoprof {
 namespace {
@@ -227,6 +228,25 @@ TEST_F(KernelAnnotateTest, CodeAndSourceAreThoseOfTheGivenFileWhereverItWasLoade
   EXPECT_EQ(first["lines"].back()["function"], "update_time");
   EXPECT_NE(function["files"][0]["path"].get<std::string>().find("kernel.c"), std::string::npos);
   EXPECT_TRUE(function["files"][0]["lines"][0].contains("text"));
+}
+
+TEST_F(KernelAnnotateTest, TheFileIsFoundWhereDistributionsPutIt) {
+  const std::vector<NamedAddress> functions = {{start_of_["update_time"], "update_time"}};
+  for (const std::string& where :
+       {".build-id/" + build_id_.substr(0, 2) + "/" + build_id_.substr(2) + ".debug",
+        std::string("boot/vmlinux-6.1.0"), std::string("lib/modules/6.1.0/vmlinux")}) {
+    const TemporaryFolder root;
+    std::filesystem::create_directories((root / where).parent_path());
+    std::filesystem::create_symlink(kFile, root / where);
+    EXPECT_TRUE(ImageCode::open(
+        kKernelImage, build_id_,
+        {.file = {}, .functions = functions, .debug = {.root = root.path(), .debuginfod = {}}}))
+        << where;
+    EXPECT_FALSE(ImageCode::open(
+        kKernelImage, "0123456789",
+        {.file = {}, .functions = functions, .debug = {.root = root.path(), .debuginfod = {}}}))
+        << where;
+  }
 }
 
 TEST_F(KernelAnnotateTest, OneOfManyFunctionsMayHaveAnotherNameThere) {
