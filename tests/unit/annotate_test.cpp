@@ -200,7 +200,7 @@ class KernelAnnotateTest : public testing::Test {
     const LocationId leaf =
         profile_.add_location(profile_.add_image(kKernelImage, build_id_), start_of_[function] + by,
                               profile_.intern(name.empty() ? std::string_view(function) : name));
-    const StackId stack = profile_.add_frame(0, leaf);
+    const StackId stack = profile_.add_stack(std::vector{leaf});
     profile_.add({.stack = stack, .mode = Mode::kKernel}, 0, samples);
   }
   Json json(const std::string& symbol) const {

@@ -30,12 +30,11 @@ class InlinedFrames : public testing::Test {
     return profile_.add_location(profile_.add_image("/bin/a", "01"), place.address,
                                  profile_.intern(place.symbol), profile_.intern(lines));
   }
-  void add(const std::vector<LocationId>& outermost_first, std::uint64_t samples) {
-    SampleKey key{.domain = profile_.intern("dom0"), .process = profile_.intern("a")};
-    for (const LocationId one : outermost_first) {
-      key.stack = profile_.add_frame(key.stack, one);
-    }
-    profile_.add(key, 0, samples);
+  void add(const std::vector<LocationId>& leaf_first, std::uint64_t samples) {
+    profile_.add({.domain = profile_.intern("dom0"),
+                  .process = profile_.intern("a"),
+                  .stack = profile_.add_stack(leaf_first)},
+                 0, samples);
   }
   std::string folded() const {
     const Profile shown = with_inlined_frames(profile_);
@@ -51,8 +50,8 @@ class InlinedFrames : public testing::Test {
 
 TEST_F(InlinedFrames, StandInTheStackWhereTheyWereInlined) {
   const LocationId main = location({"main", {"run"}, 1});
-  add({main, location({"work", {"inner", "outer"}, 2})}, 3);
-  add({main, location({"work", {}, 3})}, 4);
+  add({location({"work", {"inner", "outer"}, 2}), main}, 3);
+  add({location({"work", {}, 3}), main}, 4);
   EXPECT_EQ(folded(),
             "dom0;a;main;run (inlined);work 4\n"
             "dom0;a;main;run (inlined);work;outer (inlined);inner (inlined) 3\n");

@@ -295,7 +295,8 @@ TEST(Pprof, TellsHowMuchOfALargeFileIsRead) {
   Profile profile({{"cycles", 10}});
   const ImageId image = profile.add_image("/bin/a", "");
   for (std::uint64_t address = 0; address < 50'000; ++address) {
-    profile.add({.stack = profile.add_frame(0, profile.add_location(image, address))}, 0);
+    const std::vector<LocationId> leaf = {profile.add_location(image, address)};
+    profile.add({.stack = profile.add_stack(leaf)}, 0);
   }
   std::vector<double> shares;
   ASSERT_TRUE(pprof::decode(pprof::encode(profile), pprof::kWireLimits,
