@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Two commands for a fresh machine: `make demo` and `make test`. Both set up what they need.
-.PHONY: all configure build setup demo test test-all bench-pmu bench-report clean
+.PHONY: all configure build setup demo demo-linux test test-all bench-pmu bench-record bench-report clean
 
 JOBS ?= $(shell nproc)
 WERROR ?= $(or $(XENOPROF_WERROR),OFF)
@@ -19,6 +19,9 @@ build: configure
 
 demo: build
 	lab/demo.sh
+
+demo-linux: build
+	lab/demo_linux.sh
 
 # Tests that need no machine first, then those that take this machine's perf; the lab's take the
 # whole machine each.
@@ -39,6 +42,10 @@ test-all: test
 # What the emulated PMU costs, in ratios; half an hour.
 bench-pmu: build
 	bench/pmu.sh
+
+# What a sample costs, in instructions: xenoprof record and perf record on the emulated machine.
+bench-record: build
+	bench/record.sh
 
 # xenoprof and perf side by side on a large recording; see docs/report-speed.md.
 bench-report: build

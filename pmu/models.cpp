@@ -115,6 +115,12 @@ class Listener final : public QemuPrivate::Listener {
 };
 Listener listener;
 
+struct ModelCallbacks {
+  qemu_plugin_vcpu_udata_cb_t code;
+  qemu_plugin_vcpu_udata_cb_t code_with_branches;
+  qemu_plugin_vcpu_mem_cb_t data;
+};
+
 }  // namespace
 
 void start_models(const Geometry& wanted, const QemuPrivate& found) {
@@ -151,11 +157,20 @@ void forget_what_models_found_last() {
 
 namespace {
 
-[[gnu::noinline]] void resolve_branch(Model& model, uint64_t pending, uint64_t start) {
+void resolve_branch(Model& model, uint64_t pending, uint64_t start) {
   const auto block = std::bit_cast<Block>(pending);
   const uint64_t next = model.block_start + block.bytes;
   model.processor.branch(static_cast<InstructionKind>(block.last_kind), next - block.last_bytes,
                          next, start, static_cast<Mode>(block.mode));
+}
+
+// Of the block before, whose last instruction was predicted.
+void resolve_pending_branch(unsigned vcpu, Model& model, uint64_t start) {
+  uint64_t& pending = state_of(vcpu).pending_branch;
+  if (pending != 0) {
+    resolve_branch(model, std::exchange(pending, 0), start);
+  }
+  model.block_start = start;
 }
 
 [[gnu::noinline, gnu::cold]] void complain_of_program_counter() {
@@ -165,8 +180,7 @@ namespace {
       0);
 }
 
-}  // namespace
-
+// For any block.
 void on_block(unsigned vcpu, void* packed_block) {
   const auto block = std::bit_cast<Block>(packed_block);
   Model& model = *models[vcpu];
@@ -181,36 +195,63 @@ void on_block(unsigned vcpu, void* packed_block) {
     complain_of_program_counter();
   }
   if (block.parts & kPredictorPart) {
-    uint64_t& pending = state_of(vcpu).pending_branch;
-    if (pending != 0) {
-      resolve_branch(model, std::exchange(pending, 0), start);
-    }
-    model.block_start = start;
+    resolve_pending_branch(vcpu, model, start);
   }
   if (block.parts & (kCodeTlbPart | kCodeCachePart)) {
     model.processor.fetch(start, block.bytes, static_cast<Mode>(block.mode));
   }
 }
 
-namespace {
-
-// An access of up to 16 bytes may go on in the next line.
-constexpr uint64_t kLongestAccess = 16;
-
-bool may_go_on(const Processor& processor, uint64_t address) {
-  const uint64_t unit = processor.data_unit_bytes();
-  return (address & (unit - 1)) > unit - kLongestAccess;
+[[gnu::noinline]] void fetch_rest(Model& model, Block block, uint64_t address, uint64_t bytes) {
+  if (model.processor.parts() != block.parts) {
+    model.processor.set_parts(block.parts);
+  }
+  if ((*model.program_counter.offset & 0xfff) != block.page_offset) [[unlikely]] {
+    complain_of_program_counter();
+  }
+  model.processor.fetch(address, bytes, static_cast<Mode>(block.mode));
 }
 
+// For a block of 64-bit code kept by units of 1 << shift bytes: most are in units that were fetched
+// lately.
+template <unsigned shift, bool predicted>
+void on_fetch(unsigned vcpu, void* packed_block) {
+  constexpr uint64_t kUnit = uint64_t{1} << shift;
+  const auto block = std::bit_cast<Block>(packed_block);
+  Model& model = *models[vcpu];
+  const uint64_t start = *model.program_counter.offset;
+  if (predicted) {
+    resolve_pending_branch(vcpu, model, start);
+  }
+  uint64_t at = start & ~(kUnit - 1);
+  for (uint64_t units = block.units; units > 0; --units, at += kUnit) {
+    if (!model.processor.use_recent_code(at, shift)) [[unlikely]] {
+      return fetch_rest(model, block, at, units * kUnit);
+    }
+  }
+}
+
+// Called more often than anything else: most accesses end with a comparison of the line's or the
+// page's number. An access of up to 16 bytes may go on in the next one.
+constexpr uint64_t kLongestAccess = 16;
+
+template <unsigned shift>
 [[gnu::noinline]] void go_on(Processor& processor, qemu_plugin_meminfo_t info, uint64_t address,
                              Mode mode) {
-  const uint64_t unit = processor.data_unit_bytes();
-  const uint64_t left = unit - (address & (unit - 1));
+  constexpr uint64_t kUnit = uint64_t{1} << shift;
+  const uint64_t left = kUnit - (address & (kUnit - 1));
   if (left < uint64_t{1} << qemu_plugin_mem_size_shift(info)) {
     processor.access(address + left, mode);
   }
 }
 
+template <unsigned shift>
+bool may_go_on(uint64_t address) {
+  constexpr uint64_t kUnit = uint64_t{1} << shift;
+  return (address & (kUnit - 1)) > kUnit - kLongestAccess;
+}
+
+template <unsigned shift>
 [[gnu::noinline]] void look_up(Processor& processor, qemu_plugin_meminfo_t info, uint64_t address,
                                AccessSite site) {
   const auto mode = static_cast<Mode>(site.mode);
@@ -218,23 +259,44 @@ bool may_go_on(const Processor& processor, uint64_t address) {
     processor.set_parts(site.parts);
   }
   processor.look_up_data(address, mode);
-  if (may_go_on(processor, address)) {
-    go_on(processor, info, address, mode);
+  if (may_go_on<shift>(address)) {
+    go_on<shift>(processor, info, address, mode);
   }
 }
 
-}  // namespace
-
-// Called more often than anything else: most accesses end with a comparison of the line's or the
-// page's number.
+template <unsigned shift>
 void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t address, void* packed_site) {
   const auto site = std::bit_cast<AccessSite>(packed_site);
   Processor& processor = models[vcpu]->processor;
-  if (!processor.use_recent_data(address)) [[unlikely]] {
-    look_up(processor, info, address, site);
-  } else if (may_go_on(processor, address)) [[unlikely]] {
-    go_on(processor, info, address, static_cast<Mode>(site.mode));
+  if (!processor.use_recent_data(address, shift)) [[unlikely]] {
+    look_up<shift>(processor, info, address, site);
+  } else if (may_go_on<shift>(address)) [[unlikely]] {
+    go_on<shift>(processor, info, address, static_cast<Mode>(site.mode));
   }
+}
+
+template <unsigned shift>
+constexpr ModelCallbacks kCallbacks{on_fetch<shift, false>, on_fetch<shift, true>,
+                                    on_access<shift>};
+
+// By the shift of a unit. Lines are of 16 bytes at least; pages have 4096.
+constexpr unsigned kLeastShift = 4;
+constexpr ModelCallbacks kCallbacksOfShift[] = {kCallbacks<4>,  kCallbacks<5>,  kCallbacks<6>,
+                                                kCallbacks<7>,  kCallbacks<8>,  kCallbacks<9>,
+                                                kCallbacks<10>, kCallbacks<11>, kCallbacks<12>};
+
+}  // namespace
+
+qemu_plugin_vcpu_udata_cb_t code_callback(const Block& block, uint64_t unit) {
+  if (!block.code64 || !(block.parts & (kCodeTlbPart | kCodeCachePart))) {
+    return on_block;
+  }
+  const ModelCallbacks& callbacks = kCallbacksOfShift[std::countr_zero(unit) - kLeastShift];
+  return block.parts & kPredictorPart ? callbacks.code_with_branches : callbacks.code;
+}
+
+qemu_plugin_vcpu_mem_cb_t data_callback(uint64_t unit) {
+  return kCallbacksOfShift[std::countr_zero(unit) - kLeastShift].data;
 }
 
 }  // namespace xenoprof::pmu

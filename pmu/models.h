@@ -21,7 +21,8 @@ struct Block {
   uint64_t mode : 2;
   uint64_t parts : kPartBits;
   uint64_t present : 1;  // always 1: a packed Block is never 0
-  uint64_t unused : 20;
+  uint64_t units : 10;   // lines that it is in, or pages where lines are not kept
+  uint64_t unused : 10;
 };
 static_assert(sizeof(Block) == sizeof(void*));
 
@@ -37,9 +38,10 @@ void start_models(const Geometry& geometry, const QemuPrivate& qemu);
 QemuPrivate::Listener& processor_listener();
 void add_vcpu_model(unsigned vcpu);
 
-// Callbacks of translated code: at the start of a block, and after each access.
-void on_block(unsigned vcpu, void* packed_block);
-void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t address, void* packed_site);
+// Callbacks of translated code: at the start of a block, with it in the pointer, and after each
+// access, with an AccessSite. `unit` is the bytes of a line, or of a page where lines are not kept.
+qemu_plugin_vcpu_udata_cb_t code_callback(const Block& block, uint64_t unit);
+qemu_plugin_vcpu_mem_cb_t data_callback(uint64_t unit);
 
 // Wanted when other parts are put into code: what is short cut looks at none. All vCPUs must have
 // stopped.

@@ -5,11 +5,6 @@
 #include <bit>
 
 namespace xenoprof::pmu {
-namespace {
-
-constexpr unsigned kPageShift = 12;
-
-}  // namespace
 
 Parts parts_for(SourceSet sources) {
   const auto any = [&](SourceSet of) { return (sources & of) != 0; };
@@ -116,7 +111,7 @@ void Processor::look_up(Side& side, uint64_t address, Mode mode) {
       return;  // a device's registers are not cached
     }
     physical = entry->frame + (address & ((uint64_t{1} << (12 + 9 * entry->size)) - 1));
-    side.recent.remember(address, *entry);
+    side.recent.remember(address, *entry, side.tlb);
   } else if (machine_.is_device(address)) {
     return;
   }
@@ -168,6 +163,11 @@ void Processor::request(uint64_t physical_address, Source requests, Source misse
     listener_.happened(misses, mode, 1);
     wait(penalties_.memory, mode);
   }
+}
+
+void Processor::mispredicted(Mode mode) {
+  listener_.happened(kMispredicts, mode, 1);
+  wait(penalties_.mispredict, mode);
 }
 
 void Processor::notice_change() {

@@ -91,18 +91,12 @@ class Processor {
   Parts parts() const { return parts_; }
   void set_parts(Parts parts);
 
-  // An access to data, within a line. False if use_recent_data() has to be followed by
-  // look_up_data().
-  bool use_recent_data(uint64_t address) { return data_.recent.use(address, data_.tlb); }
-  void look_up_data(uint64_t address, Mode mode) { look_up(data_, address, mode); }
+  // An access to data, within a line.
   void access(uint64_t address, Mode mode) {
-    if (!use_recent_data(address)) {
+    if (!data_.recent.use(address, data_.tlb)) {
       look_up_data(address, mode);
     }
   }
-  // Of lines, or of pages where lines are not kept: what an access may go beyond the end of.
-  uint64_t data_unit_bytes() const { return data_.recent.unit_bytes(); }
-
   // Code is fetched line by line, from `address` on.
   void fetch(uint64_t address, uint64_t bytes, Mode mode) {
     // Counted, not compared: code may end where the address space does.
@@ -115,10 +109,19 @@ class Processor {
     }
   }
 
+  // The same in two steps, for callers that know the size of a unit: of lines, or of pages where
+  // lines are not kept. False if nothing was done and the unit has to be looked up.
+  bool use_recent_data(uint64_t address, unsigned unit_shift) {
+    return data_.recent.use(address, data_.tlb, unit_shift);
+  }
+  bool use_recent_code(uint64_t address, unsigned unit_shift) {
+    return code_.recent.use(address, code_.tlb, unit_shift);
+  }
+  void look_up_data(uint64_t address, Mode mode) { look_up(data_, address, mode); }
+
   void branch(InstructionKind kind, uint64_t address, uint64_t next, uint64_t target, Mode mode) {
     if (!predictor_.resolve(kind, address, next, target)) {
-      listener_.happened(kMispredicts, mode, 1);
-      wait(penalties_.mispredict, mode);
+      mispredicted(mode);
     }
   }
 
@@ -145,6 +148,7 @@ class Processor {
   const Flushed& flushed() const { return flushed_; }
 
  private:
+  static constexpr unsigned kPageShift = 12;
   static constexpr uint64_t kRecentPages = 256;
 
   struct Side {
@@ -165,6 +169,7 @@ class Processor {
   void notice_change();
   void set_side(Side& side, bool cached, bool tlb_begins, bool cache_begins);
   void look_up(Side& side, uint64_t address, Mode mode);
+  void mispredicted(Mode mode);
   Tlb::Entry* translate_slowly(Side& side, uint64_t address, Mode mode);
   void request(uint64_t physical_address, Source requests, Source misses, Mode mode);
   void wait(uint32_t cycles, Mode mode) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A short cut before a side's TLB and cache: what was accessed a short while ago and found. With a
 // cache these are lines, one a set and its most recent, so that another access changes nothing but
-// its translation's time of use. Without a cache they are pages.
+// its translation's time of use. Without a cache they are pages. What each access of the machine
+// looks at is kept small: the host's cache is the machine's, too.
 #pragma once
 
 #include <algorithm>
@@ -25,20 +26,26 @@ class Recent {
 
   uint64_t unit_bytes() const { return uint64_t{1} << shift_; }
 
-  // True if it is here. Inlined in what each access of the machine calls.
-  bool use(uint64_t address, Tlb& tlb) {
-    const uint64_t number = address >> shift_;
+  // True if it is here. Inlined in what each access of the machine calls. `shift` is reset()'s; it
+  // may be another as long as nothing is here.
+  bool use(uint64_t address, Tlb& tlb, unsigned shift) {
+    const uint64_t number = address >> shift;
     const Slot& slot = slots_[number & mask_];
-    if (slot.tag != tag(number) || slot.entry->serial != slot.serial) {
+    if (slot.tag != tag(number)) {
       return false;
     }
-    tlb.use(*slot.entry);
+    Tlb::Entry& entry = tlb.first_entry(slot.entry);
+    if (entry.serial != slot.serial) {
+      return false;
+    }
+    tlb.use(entry);
     return true;
   }
+  bool use(uint64_t address, Tlb& tlb) { return use(address, tlb, shift_); }
 
-  void remember(uint64_t address, Tlb::Entry& entry) {
+  void remember(uint64_t address, const Tlb::Entry& entry, const Tlb& tlb) {
     const uint64_t number = address >> shift_;
-    slots_[number & mask_] = {tag(number), &entry, entry.serial};
+    slots_[number & mask_] = {tag(number), tlb.first_index(entry), entry.serial};
   }
 
   void forget() {
@@ -56,9 +63,10 @@ class Recent {
 
   struct Slot {
     uint64_t tag = kNone;  // number of the line or page, and epoch_
-    Tlb::Entry* entry = nullptr;
-    uint64_t serial = 0;  // of the entry then
+    uint32_t entry = 0;    // of the TLB's first level
+    uint32_t serial = 0;   // of the entry then
   };
+  static_assert(sizeof(Slot) == 16);
 
   uint64_t tag(uint64_t number) const { return number << kEpochBits | epoch_; }
 

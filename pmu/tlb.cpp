@@ -42,15 +42,24 @@ Tlb::Entry& Tlb::Array::victim(uint64_t key, uint64_t page_number, IsCurrent is_
   return *chosen;
 }
 
-void Tlb::Array::clear() {
-  std::fill(entries_.begin(), entries_.end(), Entry{});
-}
-
 Tlb::Tlb(const TlbSide& geometry, const Generations& generations)
     : generations_(&generations), shared_(geometry.shared) {
+  size_t entries = 0;
   for (const PageSize size : kSizes) {
-    first_.emplace_back(geometry.first[size]);
-    second_.emplace_back(geometry.second[size]);
+    entries += size_t{geometry.first[size].entries} + geometry.second[size].entries;
+  }
+  entries_.resize(entries);
+  first_entries_ = entries_.data();
+  Entry* next = first_entries_;
+  const auto add = [&next](std::vector<Array>& level, const TlbGeometry& of_size) {
+    level.emplace_back(of_size, next);
+    next += of_size.entries;
+  };
+  for (const PageSize size : kSizes) {
+    add(first_, geometry.first[size]);
+  }
+  for (const PageSize size : kSizes) {
+    add(second_, geometry.second[size]);
   }
   hints_.fill(&nothing_);
 }
@@ -122,17 +131,14 @@ void Tlb::drop(uint64_t address, uint16_t asid) {
     for (Array* array : {&first(size), &second_[size]}) {
       if (Entry* entry = array->find(key(address, asid, size), page_number(address, size))) {
         entry->generation = 0;
-        entry->serial = 0;
+        entry->serial = ++serial_;
       }
     }
   }
 }
 
 void Tlb::clear() {
-  for (const PageSize size : kSizes) {
-    first_[size].clear();
-    second_[size].clear();
-  }
+  std::fill(entries_.begin(), entries_.end(), Entry{});
 }
 
 }  // namespace xenoprof::pmu

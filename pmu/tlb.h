@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "address_space.h"
@@ -41,12 +42,12 @@ class Generations {
 
 class Tlb {
  public:
-  struct Entry {
+  struct alignas(64) Entry {
     uint64_t key = 0;  // page number, size and ASID; 0 is no page's
     uint64_t generation = 0;
     uint64_t last_used = 0;
-    uint64_t serial = 0;  // another with each change of what is held here
     uint64_t frame = 0;
+    uint32_t serial = 0;  // another with each change of what is held here
     uint16_t asid = 0;
     PageSize size = k4K;
     bool global = false;
@@ -54,9 +55,15 @@ class Tlb {
   };
 
   Tlb(const TlbSide& geometry, const Generations& generations);
+  Tlb(const Tlb&) = delete;
 
   // An entry that the first level is known to hold still.
   void use(Entry& entry) { entry.last_used = ++clock_; }
+  // The first level's entries by number.
+  Entry& first_entry(uint32_t index) { return first_entries_[index]; }
+  uint32_t first_index(const Entry& entry) const {
+    return static_cast<uint32_t>(&entry - first_entries_);
+  }
 
   // The entry for this address if the first level has it, else null.
   Entry* find_first(uint64_t address, uint16_t asid) {
@@ -84,24 +91,24 @@ class Tlb {
  private:
   class Array {
    public:
-    explicit Array(const TlbGeometry& geometry)
+    // Of `entries`, as many as the geometry says.
+    Array(const TlbGeometry& geometry, Entry* entries)
         : sets_(geometry.entries == 0 ? 0 : geometry.entries / geometry.ways),
           ways_(geometry.ways),
-          entries_(geometry.entries) {}
+          entries_(entries, geometry.entries) {}
     bool empty() const { return entries_.empty(); }
     // Current or not.
     Entry* find(uint64_t key, uint64_t page_number);
     // Where `key` was if it still shows, else an entry that is not current, else the oldest.
     template <class IsCurrent>
     Entry& victim(uint64_t key, uint64_t page_number, IsCurrent is_current);
-    void clear();
 
    private:
     Entry* set(uint64_t page_number) { return &entries_[(page_number & (sets_ - 1)) * ways_]; }
 
     uint32_t sets_;
     uint32_t ways_;
-    std::vector<Entry> entries_;
+    std::span<Entry> entries_;
   };
 
   static constexpr unsigned kHints = 256;
@@ -123,9 +130,11 @@ class Tlb {
   const Generations* generations_;
   bool shared_;
   uint64_t clock_ = 0;
-  uint64_t serial_ = 0;
-  std::vector<Array> first_;   // by PageSize
-  std::vector<Array> second_;  // by PageSize
+  uint32_t serial_ = 0;
+  std::vector<Entry> entries_;  // the first level's of all sizes, then the second's
+  Entry* first_entries_;        // of entries_
+  std::vector<Array> first_;    // by PageSize
+  std::vector<Array> second_;   // by PageSize
   Entry nothing_;
   std::array<Entry*, kHints> hints_;  // into first_ or to nothing_; checked before use
 };

@@ -34,9 +34,11 @@ void call_at_limit(qemu_plugin_insn* instruction, Source source, Mode mode) {
                                               nullptr);
 }
 
-// How many windows of the size that is fetched at once the code touches.
-uint64_t fetches(uint64_t start, uint64_t end, uint64_t window) {
-  return (end - 1) / window - start / window + 1;
+constexpr uint64_t kPageBytes = 4096;
+
+// How many lines, pages or windows of fetching the code touches.
+uint64_t units(uint64_t start, uint64_t end, uint64_t unit) {
+  return (end - 1) / unit - start / unit + 1;
 }
 
 struct Stretch {
@@ -59,13 +61,11 @@ void count_stretch(const Stretch& stretch, Mode mode, SourceSet sources, const G
   add(kInstructions, stretch.instructions);
   add(kWaitCycles, stretch.instructions * (geometry.cycles_per_instruction - 1));
   add(kBranches, stretch.branch ? 1 : 0);
-  add(kFetches, fetches(stretch.start, stretch.end, geometry.fetch_bytes));
+  add(kFetches, units(stretch.start, stretch.end, geometry.fetch_bytes));
   if (sources & bits(kDataAccesses)) {
     call_at_limit(stretch.first, kDataAccesses, mode);  // they are added one by one
   }
 }
-
-constexpr uint64_t kPageBytes = 4096;
 
 // The line or page that an instruction's byte is in, as a number that no other one has; 0 if
 // unknown. In the emulator's memory, as a block may serve at several addresses.
@@ -78,7 +78,13 @@ uint64_t identity(const qemu_plugin_insn* instruction, size_t byte, uint64_t uni
   return (at + byte) / unit * unit | uint64_t{parts} << kAddressBits;
 }
 
-Block describe(qemu_plugin_tb* tb, const Surroundings& surroundings, Parts parts) {
+// What a side of the model keeps.
+uint64_t unit_of(Parts parts, Parts cache, const Geometry& geometry) {
+  return parts & cache ? geometry.line_bytes : kPageBytes;
+}
+
+Block describe(qemu_plugin_tb* tb, const Surroundings& surroundings, Parts parts,
+               const Geometry& geometry) {
   const uint64_t start = qemu_plugin_tb_vaddr(tb);
   const qemu_plugin_insn* last = qemu_plugin_tb_get_insn(tb, qemu_plugin_tb_n_insns(tb) - 1);
   const size_t last_bytes = qemu_plugin_insn_size(last);
@@ -91,17 +97,20 @@ Block describe(qemu_plugin_tb* tb, const Surroundings& surroundings, Parts parts
           .mode = surroundings.mode & 3u,
           .parts = parts & ((1u << kPartBits) - 1),
           .present = 1,
+          .units = units(start, start + bytes, unit_of(parts, kCodeCachePart, geometry)) & 0x3ff,
           .unused = 0};
 }
 
 void feed_models(qemu_plugin_tb* tb, const Block& block, const Geometry& geometry) {
   const auto parts = static_cast<Parts>(block.parts);
+  const uint64_t unit = unit_of(parts, kCodeCachePart, geometry);
+  const qemu_plugin_vcpu_udata_cb_t callback = code_callback(block, unit);
   void* const packed = std::bit_cast<void*>(block);
   const size_t count = qemu_plugin_tb_n_insns(tb);
   qemu_plugin_insn* const first = qemu_plugin_tb_get_insn(tb, 0);
   qemu_plugin_insn* const last = qemu_plugin_tb_get_insn(tb, count - 1);
   if (parts & kPredictorPart) {
-    qemu_plugin_register_vcpu_insn_exec_cb(first, on_block, QEMU_PLUGIN_CB_NO_REGS, packed);
+    qemu_plugin_register_vcpu_insn_exec_cb(first, callback, QEMU_PLUGIN_CB_NO_REGS, packed);
     if (is_predicted(static_cast<InstructionKind>(block.last_kind))) {
       qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(last, QEMU_PLUGIN_INLINE_STORE_U64,
                                                           word_of(&Vcpu::pending_branch),
@@ -109,25 +118,25 @@ void feed_models(qemu_plugin_tb* tb, const Block& block, const Geometry& geometr
     }
   } else if (parts & (kCodeTlbPart | kCodeCachePart)) {
     // Code in the line (without a cache: in the page) that was fetched last needs no call.
-    const uint64_t unit = parts & kCodeCachePart ? geometry.line_bytes : kPageBytes;
     const uint64_t end = uint64_t{block.page_offset} + block.bytes;
-    const bool in_one = (end - 1) / unit == block.page_offset / unit;
     const bool last_over_pages = (end - block.last_bytes) / kPageBytes != (end - 1) / kPageBytes;
-    const uint64_t entered = in_one ? identity(first, 0, unit, parts) : 0;
+    const uint64_t entered = block.units == 1 ? identity(first, 0, unit, parts) : 0;
     const uint64_t left_in =
         last_over_pages ? 0 : identity(last, block.last_bytes - 1u, unit, parts);
     if (entered != 0) {
-      qemu_plugin_register_vcpu_insn_exec_cond_cb(first, on_block, QEMU_PLUGIN_CB_NO_REGS,
+      qemu_plugin_register_vcpu_insn_exec_cond_cb(first, callback, QEMU_PLUGIN_CB_NO_REGS,
                                                   QEMU_PLUGIN_COND_NE, word_of(&Vcpu::fetched),
                                                   entered, packed);
     } else {
-      qemu_plugin_register_vcpu_insn_exec_cb(first, on_block, QEMU_PLUGIN_CB_NO_REGS, packed);
+      qemu_plugin_register_vcpu_insn_exec_cb(first, callback, QEMU_PLUGIN_CB_NO_REGS, packed);
     }
     qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(first, QEMU_PLUGIN_INLINE_STORE_U64,
                                                         word_of(&Vcpu::fetched), left_in);
   }
   if (parts & (kDataTlbPart | kDataCachePart)) {
     const AccessSite site{block.mode, block.parts, 0};
+    const qemu_plugin_vcpu_mem_cb_t on_access =
+        data_callback(unit_of(parts, kDataCachePart, geometry));
     for (size_t i = 0; i < count; ++i) {
       qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(tb, i), on_access,
                                        QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW,
@@ -153,7 +162,7 @@ void instrument(qemu_plugin_tb* tb, const Surroundings& surroundings, const Geom
   const size_t count = qemu_plugin_tb_n_insns(tb);
   // Before the block's first stretch is counted: the models' callback may be the one to interrupt.
   if (const Parts parts = parts_for(sources); parts != 0) {
-    feed_models(tb, describe(tb, surroundings, parts), geometry);
+    feed_models(tb, describe(tb, surroundings, parts, geometry), geometry);
   }
   Stretch stretch{qemu_plugin_tb_get_insn(tb, 0), address, address, 0, false};
   for (size_t i = 0; i < count; ++i) {

@@ -10,6 +10,7 @@
 #include "hypervisor/event_codes.h"
 #include "hypervisor/xen_domains.h"
 #include "hypervisor/xenoprof_device.h"
+#include "perf/counting.h"
 
 namespace xenoprof {
 namespace {
@@ -28,6 +29,36 @@ std::string ability(const XenDomain& domain, bool here) {
   return "passive; active once `xenoprof agent` runs in it";
 }
 
+int list_names(bool all_events) {
+  const auto events = list_events();
+  if (!events) {
+    fmt::print(stderr, "xenoprof: {}\n", events.error().message);
+    return kExitError;
+  }
+  if (events->empty()) {
+    fmt::print(stderr,
+               "xenoprof: libpfm4 knows no events of this CPU: nothing can be counted by its "
+               "names\n");
+    return kExitError;
+  }
+  fmt::print("\n{:<44} {}\n", "EVENT", "COUNTS");
+  std::size_t hidden = 0;
+  for (const EventDescription& event : *events) {
+    if (!event.alias_of.empty()) {
+      fmt::print("{:<44} {} ({})\n", event.name, event.meaning, event.alias_of);
+    } else if (all_events) {
+      fmt::print("{:<44} {}\n", event.name, event.meaning);
+    } else {
+      ++hidden;
+    }
+  }
+  if (hidden != 0) {
+    fmt::print("and {} of this CPU's own events by libpfm4's names: `xenoprof list --events`\n",
+               hidden);
+  }
+  return kExitWhole;
+}
+
 // Domains and events are told independently: either can be had without the other.
 int list(bool all_events) {
   int status = kExitWhole;
@@ -35,6 +66,16 @@ int list(bool all_events) {
     fmt::print(stderr, "xenoprof: {}\n", error.message);
     status = kExitError;
   };
+  if (!on_xen()) {
+    fmt::print(
+        "This system does not run on Xen: `xenoprof record` records it with its own perf "
+        "events{}.\n",
+        perf::has_hardware_counters() ? "" : ", and the CPU's counters are out of perf's reach");
+    fmt::print(
+        "Beside the events below it takes perf's names: cpu-clock, page-faults, "
+        "dTLB-load-misses, r1c0 ...\n");
+    return list_names(all_events);
+  }
   // Busy with a session or not.
   const bool here = XenoprofDevice::present();
   if (const auto domains = list_xen_domains()) {
@@ -56,31 +97,8 @@ int list(bool all_events) {
   } else {
     complain(device.error());
   }
-  const auto events = list_events();
-  if (!events) {
-    complain(events.error());
-    return status;
-  }
-  if (events->empty()) {
-    complain({"libpfm4 knows no events of this CPU: nothing can be counted by name"});
-    return status;
-  }
-  fmt::print("\n{:<44} {}\n", "EVENT", "COUNTS");
-  std::size_t hidden = 0;
-  for (const EventDescription& event : *events) {
-    if (!event.alias_of.empty()) {
-      fmt::print("{:<44} {} ({})\n", event.name, event.meaning, event.alias_of);
-    } else if (all_events) {
-      fmt::print("{:<44} {}\n", event.name, event.meaning);
-    } else {
-      ++hidden;
-    }
-  }
-  if (hidden != 0) {
-    fmt::print("and {} of this CPU's own events by libpfm4's names: `xenoprof list --events`\n",
-               hidden);
-  }
-  return status;
+  const int names = list_names(all_events);
+  return status == kExitWhole ? names : status;
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "cli/record.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,8 +20,10 @@
 #include "cli/exit_status.h"
 #include "cli/session_options.h"
 #include "cli/terminal.h"
+#include "hypervisor/xen_domains.h"
 #include "model/text.h"
 #include "session/initiator.h"
+#include "session/local.h"
 
 namespace xenoprof {
 namespace {
@@ -30,9 +33,15 @@ struct RecordArguments {
   std::string duration;
   std::string output = "xenoprof.session";
   std::vector<std::string> command;
+  std::vector<std::int32_t> processes;
+  std::uint64_t frequency = 0;  // 0: not given
+  bool whole_system = false;
   bool call_chains = false;
   bool no_progress = false;
 };
+
+// Few enough to go unnoticed.
+constexpr std::uint64_t kDefaultFrequency = 1000;
 
 Result<double> parse_seconds(const std::string& text) {
   double value = 0;
@@ -54,22 +63,49 @@ Result<double> parse_seconds(const std::string& text) {
 // that ends otherwise leaves it alone.
 class Command {
  public:
-  Result<void> start(const std::vector<std::string>& words) {
+  ~Command() {
+    if (go_ >= 0) {
+      ::close(go_);  // it ends without having begun
+    }
+  }
+
+  // Its process, which waits for start().
+  Result<void> prepare(const std::vector<std::string>& words) {
     std::vector<char*> argv;
     for (const std::string& word : words) {
       argv.push_back(const_cast<char*>(word.c_str()));
     }
     argv.push_back(nullptr);
+    int gate[2];
+    if (::pipe2(gate, O_CLOEXEC) != 0) {
+      return fail("no pipe for {}: {}", words[0], std::strerror(errno));
+    }
     pid_ = ::fork();
     if (pid_ == 0) {
+      ::close(gate[1]);
       std::signal(SIGINT, SIG_DFL);
       std::signal(SIGTERM, SIG_DFL);
+      char go = 0;
+      if (::read(gate[0], &go, 1) != 1) {
+        ::_exit(0);
+      }
       ::execvp(argv[0], argv.data());
       fmt::print(stderr, "xenoprof: {} cannot be run: {}\n", words[0], std::strerror(errno));
       ::_exit(127);
     }
+    ::close(gate[0]);
+    go_ = gate[1];
     if (pid_ < 0) {
       return fail("no process for {}: {}", words[0], std::strerror(errno));
+    }
+    return {};
+  }
+
+  pid_t process() const { return pid_; }
+
+  Result<void> start() {
+    if (go_ >= 0 && ::write(go_, "", 1) != 1) {
+      return fail("the command ended before it began");
     }
     return {};
   }
@@ -83,6 +119,7 @@ class Command {
 
  private:
   pid_t pid_ = -1;
+  int go_ = -1;
 };
 
 std::string line_of(const SessionProgress& progress) {
@@ -96,7 +133,29 @@ std::string line_of(const SessionProgress& progress) {
   return line;
 }
 
-Result<int> record(const RecordArguments& arguments) {
+// How long the session lasts and what is shown meanwhile.
+struct Watch {
+  ProgressLine& progress;
+  Command& command;
+  double limit;                    // seconds; 0: none
+  std::optional<int> status = {};  // the command's
+
+  bool keep_going(const SessionProgress& now) {
+    if (!interrupted()) {
+      progress.show(line_of(now));
+    }
+    status = command.ended();
+    return !interrupted() && !status && (limit == 0 || now.seconds < limit);
+  }
+};
+
+// Of a Xen host and its domains.
+Result<SessionResult> record_domains(const RecordArguments& arguments, Command& command,
+                                     Watch& watch) {
+  if (arguments.frequency != 0 || !arguments.processes.empty()) {
+    return fail("{}: Xen counts for whole domains, a sample each COUNT events",
+                arguments.frequency != 0 ? "-F" : "-p");
+  }
   auto request = arguments.session.request();
   if (!request) {
     return std::unexpected(request.error());
@@ -104,6 +163,42 @@ Result<int> record(const RecordArguments& arguments) {
   request->call_chains = arguments.call_chains;
   request->output = output_folder(arguments.output);
   request->command = fmt::format("{}", fmt::join(arguments.command, " "));
+  watch.progress.show("waiting for the domains' agents ...");
+  return run_session(
+      *request, interrupted, [&] { return command.start(); },
+      [&](const SessionProgress& now) { return watch.keep_going(now); });
+}
+
+// Of this system alone.
+Result<SessionResult> record_here(const RecordArguments& arguments, Command& command,
+                                  Watch& watch) {
+  if (const char* option = arguments.session.about_domains()) {
+    return fail("{}: this system does not run on Xen, so there are no domains", option);
+  }
+  LocalRequest request;
+  request.frequency = arguments.frequency != 0 ? arguments.frequency : kDefaultFrequency;
+  for (const std::string& text : arguments.session.events()) {
+    auto event = perf::find_counted_event(text, request.frequency);
+    if (!event) {
+      return std::unexpected(event.error());
+    }
+    request.events.push_back(std::move(*event));
+  }
+  request.processes = arguments.processes;
+  request.from_exec =
+      !arguments.command.empty() && !arguments.whole_system && request.processes.empty();
+  if (request.from_exec) {
+    request.processes = {command.process()};
+  }
+  request.call_chains = arguments.call_chains;
+  request.output = output_folder(arguments.output);
+  request.command = fmt::format("{}", fmt::join(arguments.command, " "));
+  return run_local_session(
+      request, [&] { return command.start(); },
+      [&](const SessionProgress& now) { return watch.keep_going(now); });
+}
+
+Result<int> record(const RecordArguments& arguments) {
   double limit = 0;
   if (!arguments.duration.empty()) {
     const auto seconds = parse_seconds(arguments.duration);
@@ -112,32 +207,29 @@ Result<int> record(const RecordArguments& arguments) {
     }
     limit = *seconds;
   }
+  if (arguments.whole_system && !arguments.processes.empty()) {
+    return fail("-a and -p exclude each other");
+  }
   catch_interrupts();
-
   ProgressLine progress(!arguments.no_progress);
-  progress.show("waiting for the domains' agents ...");
   Command command;
-  std::optional<int> status;
-  const auto started = [&]() -> Result<void> {
-    return arguments.command.empty() ? Result<void>() : command.start(arguments.command);
-  };
-  const auto keep_going = [&](const SessionProgress& now) {
-    if (!interrupted()) {
-      progress.show(line_of(now));
+  if (!arguments.command.empty()) {
+    if (auto ready = command.prepare(arguments.command); !ready) {
+      return std::unexpected(ready.error());
     }
-    status = command.ended();
-    return !interrupted() && !status && (limit == 0 || now.seconds < limit);
-  };
-  const auto result = run_session(*request, interrupted, started, keep_going);
+  }
+  Watch watch{.progress = progress, .command = command, .limit = limit};
+  const auto result = (on_xen() ? record_domains : record_here)(arguments, command, watch);
   progress.clear();
   if (!result) {
     return std::unexpected(result.error());
   }
-  summarise(*result, request->output);
-  if (status && *status != 0) {
+  summarise(*result, output_folder(arguments.output));
+  if (watch.status && *watch.status != 0) {
+    const int status = *watch.status;
     fmt::print(stderr, "xenoprof: the command ended with {} {}\n",
-               WIFSIGNALED(*status) ? "signal" : "status",
-               WIFSIGNALED(*status) ? WTERMSIG(*status) : WEXITSTATUS(*status));
+               WIFSIGNALED(status) ? "signal" : "status",
+               WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
   }
   return result->whole ? kExitWhole : kExitNotWhole;
 }
@@ -149,6 +241,17 @@ void add_record(CLI::App& app) {
   static RecordArguments arguments;
   arguments.session.add_to(*command);
   command->add_flag("-g", arguments.call_chains, "Record call chains");
+  command->add_flag("-a,--all", arguments.whole_system,
+                    "The whole system, not COMMAND alone (on Xen always)");
+  command->add_option("-p,--pid", arguments.processes, "Only these processes (not on Xen)")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("PID");
+  command
+      ->add_option("-F,--frequency", arguments.frequency,
+                   "Samples a second and CPU, for events without a count (not on Xen; 1000)")
+      ->type_name("HZ")
+      ->check(CLI::PositiveNumber);
   command->add_option("-o,--output", arguments.output, "Folder for the session")
       ->type_name("DIR")
       ->capture_default_str();
@@ -161,7 +264,9 @@ void add_record(CLI::App& app) {
       "Exit status: 0 all is there; 3 kept, but not whole: the notes say what is missing; 1 "
       "nothing "
       "recorded.\n"
-      "Example: xenoprof record -e instructions:1000000 -e cycles:2000000 -g --for 10s");
+      "On Xen: dom0, its guests and the hypervisor. Elsewhere: this system, or COMMAND alone.\n"
+      "Examples: xenoprof record -e instructions:1000000 -e cycles:2000000 -g --for 10s\n"
+      "          xenoprof record -F 1000 -- make");
   command->final_callback([] { throw_status(record(arguments)); });
 }
 

@@ -69,6 +69,14 @@ Result<SessionRequest> SessionOptions::request() const {
   return request;
 }
 
+const char* SessionOptions::about_domains() const {
+  return !domains_.empty()          ? "--domains"
+         : !passive_.empty()        ? "--passive"
+         : !kernel_symbols_.empty() ? "--kernel-symbols"
+         : allow_missing_           ? "--allow-missing"
+                                    : nullptr;
+}
+
 std::filesystem::path output_folder(std::filesystem::path path) {
   while (!path.has_filename() && path.has_relative_path()) {
     path = path.parent_path();

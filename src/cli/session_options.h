@@ -19,6 +19,11 @@ class SessionOptions {
   // Checked as far as that can be done here.
   Result<SessionRequest> request() const;
 
+  // As they were typed.
+  const std::vector<std::string>& events() const { return events_; }
+  // An option that asks for something of other domains; null: none was given.
+  const char* about_domains() const;
+
  private:
   std::vector<std::string> events_;
   std::vector<std::string> domains_;

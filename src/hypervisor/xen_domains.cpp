@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <fstream>
 #include <memory>
 #include <optional>
 
@@ -41,6 +42,13 @@ std::vector<std::string> list(xs_handle* store, const std::string& path) {
 }
 
 }  // namespace
+
+bool on_xen() {
+  // Documentation/ABI/stable/sysfs-hypervisor-xen of Linux.
+  std::ifstream file("/sys/hypervisor/type");
+  std::string type;
+  return std::getline(file, type) && type == "xen";
+}
 
 Result<std::vector<XenDomain>> list_xen_domains() {
   const Store store(xs_open(0));

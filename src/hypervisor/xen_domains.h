@@ -25,6 +25,9 @@ struct XenDomain {
   bool has_agent = false;  // an agent has advertised itself; it may have died since
 };
 
+// Whether this system runs on Xen.
+bool on_xen();
+
 // All running domains, dom0 (which is called that) first. Only for dom0.
 Result<std::vector<XenDomain>> list_xen_domains();
 

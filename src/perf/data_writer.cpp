@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <linux/perf_event.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include <algorithm>
 #include <array>
@@ -60,8 +59,6 @@ std::vector<WrittenAttribute> attributes(const Layout& layout) {
   common.size = sizeof common;
   common.sample_type = sample_type(layout);
   common.sample_id_all = 1;
-  common.use_clockid = 1;
-  common.clockid = CLOCK_MONOTONIC;
 
   perf_event_attr sideband = common;
   sideband.type = PERF_TYPE_SOFTWARE;
@@ -77,6 +74,11 @@ std::vector<WrittenAttribute> attributes(const Layout& layout) {
   for (std::size_t i = 0; i < layout.events.size(); ++i) {
     const Event& event = layout.events[i];
     perf_event_attr attr = common;
+    if (!layout.countings.empty()) {
+      apply(layout.countings[i], event.count, attr);
+      result.push_back({attr, event.name, event_id(i)});
+      continue;
+    }
     attr.type = PERF_TYPE_RAW;
     attr.sample_period = event.count;
     const auto* known = std::find_if(kHardwareNames.begin(), kHardwareNames.end(),

@@ -3,13 +3,16 @@
 
 #include <linux/perf_event.h>
 #include <poll.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstring>
+#include <deque>
 #include <fstream>
+#include <optional>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -35,17 +38,21 @@ struct SampleHead {
 };
 static_assert(sizeof(SampleHead) == 40);
 
+// The head of the kernel's records of perf's own events, by sample_type().
+struct OwnSampleHead {
+  perf_event_header header;
+  std::uint64_t id;
+  std::uint64_t ip;
+  std::int32_t pid;
+  std::int32_t tid;
+  std::uint64_t time;
+};
+static_assert(sizeof(OwnSampleHead) == 40);
+
 // Where the time stands in what sample_id_all appends to the other records, from the end: time, cpu
 // and reserved, identifier.
 constexpr std::size_t kTimeFromEnd = 24;
 constexpr std::size_t kTrailer = 32;
-
-std::uint64_t now() {
-  timespec time = {};
-  ::clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u +
-         static_cast<std::uint64_t>(time.tv_nsec);
-}
 
 // "0-3,5" -> 0 1 2 3 5
 Result<std::vector<int>> online_cpus() {
@@ -79,8 +86,6 @@ perf_event_attr common_attr() {
   attr.sample_type = PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_TID | PERF_SAMPLE_TIME | PERF_SAMPLE_CPU;
   attr.sample_id_all = 1;
   attr.sample_period = 1;
-  attr.use_clockid = 1;
-  attr.clockid = CLOCK_MONOTONIC;
   return attr;
 }
 
@@ -109,16 +114,32 @@ perf_event_attr sample_attr(const Tracepoint& tracepoint, bool call_chains) {
   return attr;
 }
 
+perf_event_attr own_attr(const Layout& layout, std::size_t event, bool from_exec) {
+  perf_event_attr attr = common_attr();
+  attr.sample_type = sample_type(layout);
+  apply(layout.countings[event], layout.events[event].count, attr);
+  attr.enable_on_exec = from_exec;
+  return attr;
+}
+
 }  // namespace
 
 class Recorder::Impl {
  public:
-  Impl(const RecorderOptions& options, const Tracepoint& tracepoint)
-      : layout_(options.layout), tracepoint_(tracepoint), builder_(layout_) {}
+  Impl(const RecorderOptions& options, std::optional<Tracepoint> tracepoint)
+      : layout_(options.layout),
+        tracepoint_(std::move(tracepoint)),
+        from_exec_(options.from_exec),
+        sample_time_(tracepoint_ ? offsetof(SampleHead, time) : offsetof(OwnSampleHead, time)),
+        builder_(layout_) {
+    losses_.of_event.resize(layout_.countings.size());
+  }
 
   Result<void> open(const RecorderOptions& options);
   Result<void> start(const Sink& sink);
   void read(std::uint64_t horizon, const Sink& sink);
+  // For the end: stops every CPU for a moment.
+  void count_losses();
   // What was lost after the last PERF_RECORD_LOST.
   void tell_losses(const Sink& sink);
 
@@ -126,8 +147,9 @@ class Recorder::Impl {
   std::vector<Ring> sideband_;
   std::vector<Ring> samples_;
   RecorderLosses losses_;
-  // Start of the last drain: what is older has been read for sure in the next one.
-  std::uint64_t horizon_ = 0;
+  void remember_reading();
+  // The time that everything read before kStall ago is older than.
+  std::uint64_t settled();
 
  private:
   enum class Origin : std::uint8_t { kSideband, kSamples };
@@ -138,18 +160,32 @@ class Recorder::Impl {
     Origin origin;
   };
 
+  Result<Ring> open_samples(const RecorderOptions& options, int cpu);
   void collect(Ring& ring, Origin origin);
-  void count_losses();
+  void merge();
   void emit(const Pending& pending, const Sink& sink);
   void emit_lost(Origin origin, std::uint64_t time, std::uint64_t count, const Sink& sink);
   void emit_sample(Bytes record, const Sink& sink);
+  void emit_own_sample(std::span<std::byte> record, const Sink& sink);
 
   Layout layout_;
-  Tracepoint tracepoint_;
+  std::optional<Tracepoint> tracepoint_;  // none: perf's own events
+  bool from_exec_;
+  std::size_t sample_time_;                                // where a sample tells its time
+  std::unordered_map<std::uint64_t, std::size_t> events_;  // by the kernel's identifier
   RecordBuilder builder_;
   std::vector<Pending> pending_;
+  std::vector<std::size_t> runs_ = {0};  // of pending_: where each that is in order begins
   std::vector<std::byte> bytes_;
   std::vector<std::uint64_t> chain_;
+  // The kernel's clock for perf is no other's: how late it is shows in what was read.
+  struct Reading {
+    std::chrono::steady_clock::time_point at;
+    std::uint64_t latest;  // time of a record
+  };
+  std::deque<Reading> readings_;
+  std::uint64_t latest_ = 0;
+  std::uint64_t settled_ = 0;
   // What PERF_RECORD_LOST told so far.
   RecorderLosses told_;
 };
@@ -159,13 +195,27 @@ Result<void> Recorder::Impl::open(const RecorderOptions& options) {
   if (!cpus) {
     return std::unexpected(cpus.error());
   }
+  // The kernel holds mappings, too, against what the user may see.
+  const bool inherited = !options.threads.empty();
+  const std::vector<std::int32_t> threads =
+      inherited ? options.threads : std::vector<std::int32_t>{-1};
+  perf_event_attr sideband_of_cpu = sideband_attr();
+  sideband_of_cpu.inherit = inherited;
+  sideband_of_cpu.exclude_kernel =
+      std::ranges::any_of(layout_.countings, &Counting::exclude_kernel);
   for (const int cpu : *cpus) {
-    auto sideband = Ring::open(sideband_attr(), cpu, options.sideband_ring_bytes);
+    auto sideband = Ring::open(sideband_of_cpu, threads[0], cpu, options.sideband_ring_bytes);
     if (!sideband) {
       return std::unexpected(sideband.error());
     }
-    auto samples =
-        Ring::open(sample_attr(tracepoint_, layout_.call_chains), cpu, options.sample_ring_bytes);
+    for (std::size_t thread = 1; thread < threads.size(); ++thread) {
+      if (auto added = sideband->add(sideband_of_cpu, threads[thread]); !added) {
+        return added;
+      }
+    }
+    auto samples = tracepoint_ ? Ring::open(sample_attr(*tracepoint_, layout_.call_chains), -1, cpu,
+                                            options.sample_ring_bytes)
+                               : open_samples(options, cpu);
     if (!samples) {
       return std::unexpected(samples.error());
     }
@@ -175,6 +225,36 @@ Result<void> Recorder::Impl::open(const RecorderOptions& options) {
     samples_.push_back(std::move(*samples));
   }
   return {};
+}
+
+// All events of all threads in one ring.
+Result<Ring> Recorder::Impl::open_samples(const RecorderOptions& options, int cpu) {
+  const bool inherited = !options.threads.empty();
+  const std::vector<std::int32_t> threads =
+      inherited ? options.threads : std::vector<std::int32_t>{-1};
+  std::optional<Ring> ring;
+  std::vector<std::size_t> opened;
+  for (const std::int32_t thread : threads) {
+    for (std::size_t event = 0; event < layout_.events.size(); ++event) {
+      perf_event_attr attr = own_attr(layout_, event, options.from_exec);
+      attr.inherit = inherited;
+      if (!ring) {
+        auto first = Ring::open(attr, thread, cpu, options.sample_ring_bytes);
+        if (!first) {
+          return fail("{}: {}", layout_.events[event].name, first.error().message);
+        }
+        ring = std::move(*first);
+      } else if (auto added = ring->add(attr, thread); !added) {
+        return fail("{}: {}", layout_.events[event].name, added.error().message);
+      }
+      opened.push_back(event);
+    }
+  }
+  const std::vector<std::uint64_t> ids = ring->ids();
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    events_.emplace(ids[i], opened[i]);
+  }
+  return std::move(*ring);
 }
 
 Result<void> Recorder::Impl::start(const Sink& sink) {
@@ -188,6 +268,9 @@ Result<void> Recorder::Impl::start(const Sink& sink) {
   const auto take = [&](Bytes record) { sink(kOwnDomain, record); };
   synthesize_kernel(builder_, take);
   synthesize_processes(builder_, take);
+  if (from_exec_) {
+    return {};
+  }
   for (Ring& ring : samples_) {
     if (auto done = ring.enable(); !done) {
       return done;
@@ -197,6 +280,10 @@ Result<void> Recorder::Impl::start(const Sink& sink) {
 }
 
 void Recorder::Impl::collect(Ring& ring, Origin origin) {
+  if (pending_.size() != runs_.back()) {
+    runs_.push_back(pending_.size());
+  }
+  std::uint64_t latest = 0;
   ring.read([&](Bytes record) {
     perf_event_header header;
     std::memcpy(&header, record.data(), sizeof header);
@@ -208,16 +295,38 @@ void Recorder::Impl::collect(Ring& ring, Origin origin) {
                     .offset = bytes_.size(),
                     .size = static_cast<std::uint16_t>(record.size()),
                     .origin = origin};
-    std::memcpy(
-        &pending.time,
-        record.data() + (sample ? offsetof(SampleHead, time) : record.size() - kTimeFromEnd),
-        sizeof pending.time);
+    std::memcpy(&pending.time,
+                record.data() + (sample ? sample_time_ : record.size() - kTimeFromEnd),
+                sizeof pending.time);
+    // Seldom: an interrupt came between the time of a record and its place.
+    if (pending.time < latest && pending_.size() != runs_.back()) {
+      runs_.push_back(pending_.size());
+    }
+    latest = pending.time;
+    latest_ = std::max(latest_, latest);
     pending_.push_back(pending);
     put_bytes(bytes_, record);
   });
 }
 
-// Hands out what is older than `horizon`.
+// Between the time of a record and its place in the ring a virtual CPU can be taken away: some real
+// time has to pass until everything as old as what was read is sure to have been read, too.
+constexpr auto kStall = std::chrono::milliseconds(100);
+
+void Recorder::Impl::remember_reading() {
+  readings_.push_back({std::chrono::steady_clock::now(), latest_});
+}
+
+std::uint64_t Recorder::Impl::settled() {
+  const auto before = std::chrono::steady_clock::now() - kStall;
+  while (!readings_.empty() && readings_.front().at <= before) {
+    settled_ = readings_.front().latest;
+    readings_.pop_front();
+  }
+  return settled_;
+}
+
+// Hands out what is not younger than `horizon`.
 void Recorder::Impl::read(std::uint64_t horizon, const Sink& sink) {
   // Samples first: a mapping recorded before a sample is then never read after it.
   for (Ring& ring : samples_) {
@@ -226,12 +335,9 @@ void Recorder::Impl::read(std::uint64_t horizon, const Sink& sink) {
   for (Ring& ring : sideband_) {
     collect(ring, Origin::kSideband);
   }
-  count_losses();
-  std::stable_sort(pending_.begin(), pending_.end(), [](const Pending& a, const Pending& b) {
-    return a.time != b.time ? a.time < b.time : a.origin < b.origin;
-  });
+  merge();
   const auto young = std::find_if(pending_.begin(), pending_.end(),
-                                  [&](const Pending& it) { return it.time >= horizon; });
+                                  [&](const Pending& it) { return it.time > horizon; });
   std::for_each(pending_.begin(), young, [&](const Pending& it) { emit(it, sink); });
 
   std::vector<std::byte> kept;
@@ -244,25 +350,57 @@ void Recorder::Impl::read(std::uint64_t horizon, const Sink& sink) {
   bytes_ = std::move(kept);
 }
 
+// What came from one ring is in order already, and so is what was kept back.
+void Recorder::Impl::merge() {
+  const auto before = [](const Pending& a, const Pending& b) {
+    return a.time != b.time ? a.time < b.time : a.origin < b.origin;
+  };
+  while (runs_.size() > 1) {
+    std::vector<std::size_t> merged;
+    for (std::size_t i = 0; i < runs_.size(); i += 2) {
+      merged.push_back(runs_[i]);
+      if (i + 1 < runs_.size()) {
+        const auto at = [this](std::size_t run) {
+          return pending_.begin() +
+                 static_cast<std::ptrdiff_t>(run < runs_.size() ? runs_[run] : pending_.size());
+        };
+        std::inplace_merge(at(i), at(i + 1), at(i + 2), before);
+      }
+    }
+    runs_ = std::move(merged);
+  }
+  runs_.assign(1, 0);
+}
+
 void Recorder::Impl::count_losses() {
   RecorderLosses counted;
+  counted.of_event.resize(losses_.of_event.size());
   for (const Ring& ring : samples_) {
     counted.samples += ring.lost();
+    for (std::size_t i = 0; i < ring.size() && !counted.of_event.empty(); ++i) {
+      counted.of_event[i % counted.of_event.size()] += ring.lost(i);
+    }
   }
   for (const Ring& ring : sideband_) {
     counted.sideband += ring.lost();
   }
   losses_.samples = std::max(losses_.samples, counted.samples);
   losses_.sideband = std::max(losses_.sideband, counted.sideband);
+  for (std::size_t i = 0; i < losses_.of_event.size(); ++i) {
+    losses_.of_event[i] = std::max(losses_.of_event[i], counted.of_event[i]);
+  }
 }
 
 void Recorder::Impl::emit(const Pending& pending, const Sink& sink) {
-  const Bytes record = Bytes(bytes_).subspan(pending.offset, pending.size);
+  const std::span<std::byte> record = std::span(bytes_).subspan(pending.offset, pending.size);
   perf_event_header header;
   std::memcpy(&header, record.data(), sizeof header);
   switch (header.type) {
     case PERF_RECORD_SAMPLE:
-      emit_sample(record, sink);
+      tracepoint_ ? emit_sample(record, sink) : emit_own_sample(record, sink);
+      return;
+    case PERF_RECORD_THROTTLE:
+      ++losses_.throttled;
       return;
     case PERF_RECORD_LOST: {
       std::uint64_t count = 0;
@@ -296,10 +434,10 @@ void Recorder::Impl::emit_lost(Origin origin, std::uint64_t time, std::uint64_t 
 
 void Recorder::Impl::tell_losses(const Sink& sink) {
   if (losses_.samples > told_.samples) {
-    emit_lost(Origin::kSamples, now(), losses_.samples - told_.samples, sink);
+    emit_lost(Origin::kSamples, latest_, losses_.samples - told_.samples, sink);
   }
   if (losses_.sideband > told_.sideband) {
-    emit_lost(Origin::kSideband, now(), losses_.sideband - told_.sideband, sink);
+    emit_lost(Origin::kSideband, latest_, losses_.sideband - told_.sideband, sink);
   }
 }
 
@@ -318,7 +456,7 @@ void Recorder::Impl::emit_sample(Bytes record, const Sink& sink) {
   }
   take(rest, raw_size);
   TracepointSample sample;
-  if (!tracepoint_.decode(rest.first(std::min<std::size_t>(raw_size, rest.size())), sample) ||
+  if (!tracepoint_->decode(rest.first(std::min<std::size_t>(raw_size, rest.size())), sample) ||
       sample.event >= layout_.events.size()) {
     // Of no counter of the session, or from nobody's driver. Samples that the driver took and that
     // are not handed on are missed by the session's account.
@@ -331,12 +469,26 @@ void Recorder::Impl::emit_sample(Bytes record, const Sink& sink) {
                                       own ? head.pid : 0, own ? head.tid : 0, sample.vcpu, chain_));
 }
 
-Result<Recorder> Recorder::open(const RecorderOptions& options) {
-  const auto tracepoint = Tracepoint::find(options.tracepoint);
-  if (!tracepoint) {
-    return std::unexpected(tracepoint.error());
+void Recorder::Impl::emit_own_sample(std::span<std::byte> record, const Sink& sink) {
+  constexpr std::size_t kId = offsetof(OwnSampleHead, id);
+  const auto event = events_.find(value_at<std::uint64_t>(record, kId));
+  if (event != events_.end()) {
+    const std::uint64_t id = event_id(event->second);
+    std::memcpy(record.data() + kId, &id, sizeof id);
+    sink(kOwnDomain, record);
   }
-  auto impl = std::make_unique<Impl>(options, *tracepoint);
+}
+
+Result<Recorder> Recorder::open(const RecorderOptions& options) {
+  std::optional<Tracepoint> tracepoint;
+  if (options.layout.countings.empty()) {
+    auto found = Tracepoint::find(options.tracepoint);
+    if (!found) {
+      return std::unexpected(found.error());
+    }
+    tracepoint = std::move(*found);
+  }
+  auto impl = std::make_unique<Impl>(options, std::move(tracepoint));
   if (auto done = impl->open(options); !done) {
     return std::unexpected(done.error());
   }
@@ -371,12 +523,9 @@ Result<void> Recorder::wait(std::chrono::milliseconds limit) {
 }
 
 void Recorder::drain(const Sink& sink) {
-  // A virtual CPU can be taken away between the time of a record and the record, so some real time
-  // has to pass, too.
-  constexpr std::uint64_t kStall = 100'000'000;
-  const std::uint64_t start = now();
-  const std::uint64_t previous = std::exchange(impl_->horizon_, start);
-  impl_->read(std::min(previous, start - kStall), sink);
+  const std::uint64_t horizon = impl_->settled();
+  impl_->read(horizon, sink);
+  impl_->remember_reading();
 }
 
 void Recorder::stop(const Sink& sink) {
@@ -386,6 +535,7 @@ void Recorder::stop(const Sink& sink) {
     }
   }
   impl_->read(~std::uint64_t{0}, sink);
+  impl_->count_losses();
   impl_->tell_losses(sink);
 }
 

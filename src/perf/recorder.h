@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Records this system with perf_event_open: who ran with which mappings, and the samples that
-// xenoprof.ko hands out as a tracepoint.
+// Records this system with perf_event_open: who ran with which mappings, and samples: those that
+// xenoprof.ko hands out as a tracepoint, or those of perf's own events.
 #pragma once
 
 #include <chrono>
@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "model/result.h"
 #include "perf/records.h"
@@ -24,7 +25,12 @@ inline constexpr std::uint16_t kOwnDomain = 0x7ff0;
 using Sink = std::function<void(std::uint16_t domain, Bytes record)>;
 
 struct RecorderOptions {
-  Layout layout;  // events[i] is what hardware counter i counts
+  // Without countings, events[i] is what the driver's counter i counts.
+  Layout layout;
+  // With countings: of these threads and all that they begin; empty: of the whole system.
+  std::vector<std::int32_t> threads = {};
+  // Samples begin when a thread of the above executes a program.
+  bool from_exec = false;
   // Per CPU, rounded up to a power of two pages. Mappings and names have rings of their own, so
   // that no flood of samples can lose them.
   std::size_t sample_ring_bytes = std::size_t{2} << 20;
@@ -36,6 +42,8 @@ struct RecorderOptions {
 struct RecorderLosses {
   std::uint64_t samples = 0;   // the ring was full: larger rings or a larger count help
   std::uint64_t sideband = 0;  // mappings or names: samples of new processes may lack their image
+  std::vector<std::uint64_t> of_event;  // samples, by event where perf's own are counted
+  std::uint64_t throttled = 0;  // times that the kernel paused an event: it took too much time
 };
 
 class Recorder {
@@ -53,8 +61,8 @@ class Recorder {
   // Sleeps until a ring is half full or the time is over.
   Result<void> wait(std::chrono::milliseconds limit);
 
-  // Empties the rings and hands out what is old enough to be in order for sure: everything up to
-  // the previous drain that is at least 0.1 s old.
+  // Empties the rings and hands out what is old enough to be in order for sure: all that is as old
+  // as what had been read 0.1 s ago.
   void drain(const Sink& sink);
 
   // Ends recording and hands out all the rest.

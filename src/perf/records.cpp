@@ -46,6 +46,9 @@ std::uint64_t sample_type(const Layout& layout) {
   if (layout.call_chains) {
     type |= PERF_SAMPLE_CALLCHAIN;
   }
+  if (std::ranges::any_of(layout.countings, [](const Counting& it) { return it.frequency != 0; })) {
+    type |= PERF_SAMPLE_PERIOD;
+  }
   return type;
 }
 

@@ -14,6 +14,7 @@
 #include "model/mode.h"
 #include "model/result.h"
 #include "perf/bytes.h"
+#include "perf/counting.h"
 
 namespace xenoprof::perf {
 
@@ -22,6 +23,8 @@ namespace xenoprof::perf {
 struct Layout {
   std::vector<Event> events;  // those with samples, in the order of their attributes
   bool call_chains = false;
+  // By event, where this system's own perf counts them; else empty.
+  std::vector<Counting> countings = {};
 
   friend bool operator==(const Layout&, const Layout&) = default;
 };
@@ -103,7 +106,7 @@ struct OtherRecord {
 };
 
 struct Record {
-  std::uint64_t time = 0;  // CLOCK_MONOTONIC, nanoseconds; 0: was so before recording began
+  std::uint64_t time = 0;  // of the kernel's clock for perf, nanoseconds; 0: was so before recording began
   std::variant<OtherRecord, SampleRecord, MmapRecord, CommRecord, ForkRecord, ExitRecord,
                LostRecord, KsymbolRecord>
       body;

@@ -11,6 +11,7 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <string>
 #include <utility>
 
 namespace xenoprof::perf {
@@ -19,36 +20,69 @@ namespace {
 // PERF_FORMAT_LOST of linux/perf_event.h; headers older than Linux 6.0 lack it.
 constexpr std::uint64_t kFormatLost = 1u << 4;
 
-int perf_event_open(perf_event_attr& attr, int cpu) {
-  return static_cast<int>(::syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC));
+int perf_event_open(perf_event_attr& attr, int task, int cpu) {
+  return static_cast<int>(
+      ::syscall(SYS_perf_event_open, &attr, task, cpu, -1, PERF_FLAG_FD_CLOEXEC));
+}
+
+std::string why_not_opened(int error) {
+  switch (error) {
+    case EACCES:
+    case EPERM:
+      return "; run as root or with CAP_PERFMON, or lower kernel.perf_event_paranoid to -1";
+    case ENOENT:
+    case EOPNOTSUPP:
+      return "; this machine has no counter for it";
+    case EMFILE:
+      return "; raise the limit of open files (`ulimit -n`)";
+    case EBUSY:
+      return "; another program holds the counters for itself";
+    default:
+      return "";
+  }
 }
 
 }  // namespace
 
-Result<Ring> Ring::open(perf_event_attr attr, int cpu, std::size_t bytes) {
-  Ring ring;
-  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-  ring.data_size_ = std::bit_ceil(std::max(bytes, page));
+Result<Ring::PerfEvent> Ring::open_event(perf_event_attr attr, int task) const {
   attr.size = sizeof attr;
   attr.disabled = 1;
   attr.watermark = 1;
-  attr.wakeup_watermark = static_cast<std::uint32_t>(ring.data_size_ / 2);
+  attr.wakeup_watermark = static_cast<std::uint32_t>(data_size_ / 2);
   attr.read_format = kFormatLost;
-  ring.descriptor_ = perf_event_open(attr, cpu);
-  ring.counts_lost_ = ring.descriptor_ >= 0;
-  if (ring.descriptor_ < 0 && errno == EINVAL) {
+  int descriptor = perf_event_open(attr, task, cpu_);
+  const bool counts_lost = descriptor >= 0;
+  if (descriptor < 0 && errno == EINVAL) {
     attr.read_format = 0;
-    ring.descriptor_ = perf_event_open(attr, cpu);
+    descriptor = perf_event_open(attr, task, cpu_);
   }
-  if (ring.descriptor_ < 0) {
+  if (descriptor < 0) {
     const int error = errno;
-    const bool refused = error == EACCES || error == EPERM;
-    return fail("cannot open a perf event on CPU {}: {}{}", cpu, std::strerror(error),
-                refused ? "; run as root, or lower kernel.perf_event_paranoid to -1" : "");
+    return fail("cannot open a perf event on CPU {}: {}{}", cpu_, std::strerror(error),
+                why_not_opened(error));
   }
-  ring.memory_size_ = page + ring.data_size_;
-  void* const memory =
-      ::mmap(nullptr, ring.memory_size_, PROT_READ | PROT_WRITE, MAP_SHARED, ring.descriptor_, 0);
+  return PerfEvent{descriptor, counts_lost};
+}
+
+Result<Ring> Ring::open(perf_event_attr attr, int task, int cpu, std::size_t bytes) {
+  Ring ring(cpu);
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  ring.data_size_ = std::bit_ceil(std::max(bytes, page));
+  const auto event = ring.open_event(attr, task);
+  if (!event) {
+    return std::unexpected(event.error());
+  }
+  ring.events_.push_back(*event);
+  void* memory = MAP_FAILED;
+  for (;; ring.data_size_ /= 2) {
+    ring.memory_size_ = page + ring.data_size_;
+    memory = ::mmap(nullptr, ring.memory_size_, PROT_READ | PROT_WRITE, MAP_SHARED,
+                    event->descriptor, 0);
+    // EPERM: beyond kernel.perf_event_mlock_kb and what the user may lock.
+    if (memory != MAP_FAILED || errno != EPERM || ring.data_size_ == page) {
+      break;
+    }
+  }
   if (memory == MAP_FAILED) {
     const int error = errno;
     return fail(
@@ -60,16 +94,39 @@ Result<Ring> Ring::open(perf_event_attr attr, int cpu, std::size_t bytes) {
   return ring;
 }
 
+Result<void> Ring::add(perf_event_attr attr, int task) {
+  const auto event = open_event(attr, task);
+  if (!event) {
+    return std::unexpected(event.error());
+  }
+  events_.push_back(*event);
+  if (::ioctl(event->descriptor, PERF_EVENT_IOC_SET_OUTPUT, descriptor()) != 0) {
+    return fail("cannot send a perf event's records to CPU {}'s buffer: {}", cpu_,
+                std::strerror(errno));
+  }
+  return {};
+}
+
+std::vector<std::uint64_t> Ring::ids() const {
+  std::vector<std::uint64_t> ids;
+  for (const PerfEvent& event : events_) {
+    std::uint64_t id = 0;
+    ::ioctl(event.descriptor, PERF_EVENT_IOC_ID, &id);
+    ids.push_back(id);
+  }
+  return ids;
+}
+
 Ring::Ring(Ring&& other) noexcept {
   *this = std::move(other);
 }
 
 Ring& Ring::operator=(Ring&& other) noexcept {
-  std::swap(descriptor_, other.descriptor_);
+  std::swap(cpu_, other.cpu_);
+  std::swap(events_, other.events_);
   std::swap(memory_, other.memory_);
   std::swap(memory_size_, other.memory_size_);
   std::swap(data_size_, other.data_size_);
-  std::swap(counts_lost_, other.counts_lost_);
   std::swap(wrapped_, other.wrapped_);
   return *this;
 }
@@ -78,20 +135,24 @@ Ring::~Ring() {
   if (memory_ != nullptr) {
     ::munmap(memory_, memory_size_);
   }
-  if (descriptor_ >= 0) {
-    ::close(descriptor_);
+  for (const PerfEvent& event : events_) {
+    ::close(event.descriptor);
   }
 }
 
 Result<void> Ring::enable() {
-  if (::ioctl(descriptor_, PERF_EVENT_IOC_ENABLE, 0) != 0) {
-    return fail("cannot enable a perf event: {}", std::strerror(errno));
+  for (const PerfEvent& event : events_) {
+    if (::ioctl(event.descriptor, PERF_EVENT_IOC_ENABLE, 0) != 0) {
+      return fail("cannot enable a perf event: {}", std::strerror(errno));
+    }
   }
   return {};
 }
 
 void Ring::disable() {
-  ::ioctl(descriptor_, PERF_EVENT_IOC_DISABLE, 0);
+  for (const PerfEvent& event : events_) {
+    ::ioctl(event.descriptor, PERF_EVENT_IOC_DISABLE, 0);
+  }
 }
 
 void Ring::read(const std::function<void(Bytes)>& take) {
@@ -124,12 +185,21 @@ void Ring::read(const std::function<void(Bytes)>& take) {
   std::atomic_ref<__u64>(control->data_tail).store(tail, std::memory_order_release);
 }
 
-std::uint64_t Ring::lost() const {
+std::uint64_t Ring::lost(std::size_t event) const {
   std::uint64_t values[2] = {};  // the event's count, then what was lost
-  if (!counts_lost_ || ::read(descriptor_, values, sizeof values) != sizeof values) {
+  if (!events_[event].counts_lost ||
+      ::read(events_[event].descriptor, values, sizeof values) != sizeof values) {
     return 0;
   }
   return values[1];
+}
+
+std::uint64_t Ring::lost() const {
+  std::uint64_t sum = 0;
+  for (std::size_t event = 0; event < events_.size(); ++event) {
+    sum += lost(event);
+  }
+  return sum;
 }
 
 }  // namespace xenoprof::perf

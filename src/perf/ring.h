@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// One perf event on one CPU and the memory that the kernel writes its records into.
+// Perf events on one CPU and the memory that the kernel writes their records into.
 #pragma once
 
 #include <linux/perf_event.h>
@@ -16,31 +16,46 @@ namespace xenoprof::perf {
 
 class Ring {
  public:
-  // `bytes` is rounded up to a power of two pages. The event stays off until enable().
-  static Result<Ring> open(perf_event_attr attr, int cpu, std::size_t bytes);
+  // `bytes` is rounded up to a power of two pages, or less where the kernel's limit for users
+  // allows no more. Events stay off until enable(). `task`: of this thread alone, and what it
+  // begins if the event is inherited; -1: whatever runs on the CPU.
+  static Result<Ring> open(perf_event_attr attr, int task, int cpu, std::size_t bytes);
+  // Another event on that CPU with the same ring.
+  Result<void> add(perf_event_attr attr, int task);
   Ring(Ring&& other) noexcept;
   Ring& operator=(Ring&& other) noexcept;
   ~Ring();
 
-  int descriptor() const { return descriptor_; }
+  // Tells when there is something to read.
+  int descriptor() const { return events_.front().descriptor; }
+  // The kernel's identifiers of the events, in the order of open() and add().
+  std::vector<std::uint64_t> ids() const;
+  std::size_t size() const { return events_.size(); }
   Result<void> enable();
   void disable();
 
   // Hands out every whole record and makes its room free again. The bytes live during the call.
   void read(const std::function<void(Bytes)>& take);
 
-  // Records that found no room since enable(), where the kernel counts them (Linux 6.0 and later);
-  // else 0, and PERF_RECORD_LOST tells of all but the last.
+  // Records of an event that found no room since enable(), where the kernel counts them (Linux 6.0
+  // and later); else 0, and PERF_RECORD_LOST tells of all but the last.
+  std::uint64_t lost(std::size_t event) const;
   std::uint64_t lost() const;
 
  private:
-  Ring() = default;
+  struct PerfEvent {
+    int descriptor;
+    bool counts_lost;
+  };
 
-  int descriptor_ = -1;
-  std::byte* memory_ = nullptr;  // a control page, then the data
+  explicit Ring(int cpu) : cpu_(cpu) {}
+  Result<PerfEvent> open_event(perf_event_attr attr, int task) const;
+
+  int cpu_ = -1;
+  std::vector<PerfEvent> events_;  // the first one's memory takes the records of all
+  std::byte* memory_ = nullptr;    // a control page, then the data
   std::size_t memory_size_ = 0;
   std::size_t data_size_ = 0;
-  bool counts_lost_ = false;
   std::vector<std::byte> wrapped_;
 };
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "session/domain_data.h"
 
+#include <linux/perf_event.h>
+
 #include <system_error>
 #include <utility>
 #include <variant>
@@ -80,6 +82,16 @@ Result<void> DomainData::add(std::string_view records) {
     written_ = writer_->write(bytes);
   }
   return {};
+}
+
+void DomainData::add_own(perf::Bytes record) {
+  if (perf::value_at<perf_event_header>(record, 0).type == PERF_RECORD_SAMPLE) {
+    ++arrived_[perf::value_at<std::uint64_t>(record, sizeof(perf_event_header)) -
+               perf::event_id(0)];
+  }
+  if (written_ && writer_) {
+    written_ = writer_->write(record);
+  }
 }
 
 Profile DomainData::profile() {

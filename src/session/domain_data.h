@@ -34,6 +34,8 @@ class DomainData {
   // cycle of this is one of the profiled dom0. The error is the participant's: what it sent is no
   // record that a participant has to send.
   Result<void> add(std::string_view records);
+  // One that this system's kernel made: taken at its word.
+  void add_own(perf::Bytes record);
   // The file as it is now: an error means that not everything could be written, or read again.
   Result<void> written() const { return written_; }
   // Samples that came, by event, whether or not they could be written.

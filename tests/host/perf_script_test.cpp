@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The same answers as perf: recordings are made here with this machine's perf, and for each the
-// numbers of samples per process, image and function have to be those of `perf script`.
+// The same answers as perf: recordings are made here with this machine's perf and with `xenoprof
+// record`, and for each the numbers of samples per process, image and function have to be those of
+// `perf script`.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include <string>
 #include <utility>
 
+#include "report/session_file.h"
 #include "sample_counts.h"
 
 namespace xenoprof {
@@ -41,6 +43,16 @@ SampleCounts counts_of_xenoprof(const char* report, const fs::path& file) {
                                 file.string() + "' 2>'" + file.string() + ".errors'");
   EXPECT_TRUE(good);
   return counts_of_report(text);
+}
+
+// perf's answers about a perf.data, ours about the same samples.
+void compare(const fs::path& perf_data, const fs::path& source, const char* shows) {
+  const SampleCounts theirs = counts_of_perf(perf_data);
+  EXPECT_GE(sum(theirs), 20u) << "too few samples to tell anything";
+  for (const char* report : kReports) {
+    SCOPED_TRACE(report);
+    expect_same(theirs, counts_of_xenoprof(report, source), shows);
+  }
 }
 
 struct Recording {
@@ -87,13 +99,50 @@ TEST_P(PerfScript, GivesTheSameCounts) {
                                 (pipe ? " >$T/perf.data 2>$T/log" : quiet));
   ASSERT_TRUE(good) << text << run("cat $T/log").first;
 
-  const SampleCounts theirs = counts_of_perf(folder_ / "perf.data");
-  EXPECT_GE(sum(theirs), 20u) << "too few samples to tell anything";
-  for (const char* report : kReports) {
-    SCOPED_TRACE(report);
-    expect_same(theirs, counts_of_xenoprof(report, folder_ / "perf.data"), recording.shows);
-  }
+  compare(folder_ / "perf.data", folder_ / "perf.data", recording.shows);
 }
+
+class XenoprofRecord : public PerfScript {};
+
+// The session's profile was made by who recorded; perf reads the perf.data beside it.
+TEST_P(XenoprofRecord, GivesTheSameCountsAsPerfFindsInItsFile) {
+  const Recording& recording = GetParam();
+  if (!run(std::string("(") + recording.prepare + ") >$T/log 2>&1").second) {
+    GTEST_SKIP() << run("cat $T/log").first;
+  }
+  ASSERT_TRUE(run(std::string("$B/xenoprof record --no-progress -o $T/session ") +
+                  recording.options + " " + recording.command + " >$T/log 2>&1")
+                  .second)
+      << run("cat $T/log").first;
+  compare(folder_ / "session/host.perf.data", folder_ / "session", recording.shows);
+  const auto session = read_session(folder_ / "session/session.json");
+  ASSERT_TRUE(session) << session.error().message;
+  ASSERT_EQ(session->domains.size(), 1u);
+  std::uint64_t delivered = 0;
+  for (const EventTotals& event : session->domains[0].events) {
+    EXPECT_EQ(event.taken, event.delivered) << event.name;
+    delivered += event.delivered;
+  }
+  EXPECT_EQ(delivered, sum(counts_of_xenoprof(kReports[0], folder_ / "session")));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Recordings, XenoprofRecord,
+    testing::Values(Recording{"Threads", "-F 4000", "-- $B/busy threads 200", "worker 3 | "},
+                    Recording{"Forks", "-F 4000", "-- $B/busy forks 100", "turn"},
+                    Recording{"Execs", "-F 4000", "-- $B/busy execs 200", "exe | "},
+                    Recording{"ShortLived", "-F 9000", "-- $B/busy short", "busy | "},
+                    Recording{"Libraries", "-F 4000",
+                              "-- $B/busy libraries 100 $B/libbusy_one.so $B/libbusy_other.so "
+                              "$B/libbusy_one.so",
+                              "libbusy_other.so | other_function"},
+                    Recording{"ByCount", "-e task-clock:500000 -e page-faults:1",
+                              "-- ls -lR /usr/include", "ls | "},
+                    Recording{"CallChains", "-F 4000 -g", "-- ls -lR /usr/include", "ls | "},
+                    Recording{"WholeSystem", "-F 4000 -a -g", "-- $B/busy forks 300", "turn"},
+                    Recording{"RunningProcess", "-F 4000 -p $(cat $T/pid) --for 300ms", "", "turn",
+                              "$B/busy spend 3000 & echo $! >$T/pid"}),
+    [](const auto& info) { return std::string(info.param.name); });
 
 constexpr char kStrip[] = "cp $B/busy $T/stripped && strip --strip-all $T/stripped";
 constexpr char kSplit[] =

@@ -1,0 +1,49 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What one sample of the whole system costs xenoprof and perf on bare Linux, in instructions of the
+# emulated machine, which do not depend on how busy this one is. The same work is recorded with few
+# and with many samples: what the machine executes more, over the samples that are more, is the cost
+# of one, from interrupt to profile, without what a recording costs once.
+set -eu
+top=$(cd "$(dirname "$0")/.." && pwd)
+lab=$top/build/bin/xenoprof-lab
+name=bench-record-$$
+trap '"$lab" down --name "$name" >/dev/null 2>&1 || true' EXIT
+trap 'exit 130' INT TERM
+
+"$lab" up linux --name "$name" --vcpus 2 >&2
+"$lab" exec --name "$name" linux -- sh -s <<'END'
+set -eu
+cd /root
+work='i=0; while [ $i -lt 4 ]; do head -c 40000000 /dev/zero | sha1sum >/dev/null; i=$((i+1)); done'
+# Runs a recorder under perf stat; prints samples, instructions in user mode, in the kernel.
+measure() {
+	samples_of=$1
+	shift
+	perf stat -x, -a -e instructions:u,instructions:k -o stat "$@" >/dev/null 2>log || { cat log >&2; exit 1; }
+	samples=$(perf report --stats -i "$samples_of" 2>/dev/null | awk '/SAMPLE events/ { print $3; exit }')
+	echo "$samples $(awk -F, '/instructions/ { print $1 }' stat | tr '\n' ' ')"
+}
+few=1000000
+many=50000
+for tool in perf xenoprof; do
+	for count in $few $many; do
+		echo "$tool: one sample each $count instructions" >&2
+		if [ $tool = perf ]; then
+			line=$(measure data perf record -q -a -e instructions -c $count -o data -- sh -c "$work")
+		else
+			line=$(measure session/host.perf.data xenoprof record --no-progress -a \
+				-e instructions:$count -o session -- sh -c "$work")
+		fi
+		echo "$tool $line" >>times
+	done
+done
+awk '
+	BEGIN { printf "%-10s %12s %12s %12s\n", "per sample", "user", "kernel", "together" }
+	$1 == last {
+		n = $2 - samples
+		printf "%-10s %12.0f %12.0f %12.0f\n", $1, ($3 - user) / n, ($4 - kernel) / n,
+			($3 - user + $4 - kernel) / n
+	}
+	{ last = $1; samples = $2; user = $3; kernel = $4 }' times
+END

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "perf/counting.h"
+
+#include <linux/perf_event.h>
+#include <perfmon/pfmlib_perf_event.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <optional>
+
+namespace xenoprof::perf {
+namespace {
+
+constexpr char kModifiers[] = "ukh";
+
+std::optional<std::uint64_t> number(std::string_view text, int base) {
+  std::uint64_t value = 0;
+  const char* const end = text.data() + text.size();
+  const auto parsed = std::from_chars(text.data(), end, value, base);
+  return parsed.ec == std::errc() && parsed.ptr == end ? std::optional(value) : std::nullopt;
+}
+
+// "r1c0:u", as perf has it.
+std::optional<Counting> raw(std::string_view name) {
+  const std::string_view code = name.substr(0, name.find(':'));
+  const std::string_view modifiers =
+      code.size() < name.size() ? name.substr(code.size() + 1) : std::string_view();
+  if (!code.starts_with('r') || modifiers.find_first_not_of(kModifiers) != modifiers.npos) {
+    return std::nullopt;
+  }
+  const auto config = number(code.substr(1), 16);
+  if (!config) {
+    return std::nullopt;
+  }
+  Counting counting{.type = PERF_TYPE_RAW, .config = *config};
+  if (!modifiers.empty()) {
+    counting.exclude_user = !modifiers.contains('u');
+    counting.exclude_kernel = !modifiers.contains('k');
+  }
+  return counting;
+}
+
+}  // namespace
+
+void apply(const Counting& counting, std::uint64_t count, perf_event_attr& attr) {
+  attr.type = counting.type;
+  attr.config = counting.config;
+  attr.config1 = counting.config1;
+  attr.config2 = counting.config2;
+  attr.exclude_user = counting.exclude_user;
+  attr.exclude_kernel = counting.exclude_kernel;
+  attr.exclude_hv = 1;
+  attr.exclude_guest = 1;
+  attr.freq = counting.frequency != 0;
+  attr.sample_period = counting.frequency != 0 ? counting.frequency : count;
+}
+
+Result<CountedEvent> find_counted_event(std::string_view text, std::uint64_t frequency) {
+  std::string_view name = text;
+  CountedEvent found;
+  const std::size_t colon = text.rfind(':');
+  if (colon != text.npos) {
+    if (const auto count = number(text.substr(colon + 1), 10)) {
+      if (*count == 0) {
+        return fail("event '{}': a sample each 0 events cannot be taken", text);
+      }
+      name = text.substr(0, colon);
+      found.event.count = *count;
+    }
+  }
+  found.event.name = name;
+  if (const auto counting = raw(name)) {
+    found.counting = *counting;
+  } else {
+    static const int ready = pfm_initialize();
+    if (ready != PFM_SUCCESS) {
+      return fail("libpfm4 does not know this CPU ({}): no event can be named",
+                  pfm_strerror(ready));
+    }
+    perf_event_attr attr = {};
+    pfm_perf_encode_arg_t argument = {};
+    argument.attr = &attr;
+    argument.size = sizeof argument;
+    const int status = pfm_get_os_event_encoding(found.event.name.c_str(), PFM_PLM0 | PFM_PLM3,
+                                                 PFM_OS_PERF_EVENT_EXT, &argument);
+    if (status != PFM_SUCCESS) {
+      return fail(
+          "event '{}': {}. Names are perf's or libpfm4's for this CPU, with a count if wanted, as "
+          "in instructions:1000000; `xenoprof list` shows them.",
+          name, pfm_strerror(status));
+    }
+    found.counting = {.type = attr.type,
+                      .config = attr.config,
+                      .config1 = attr.config1,
+                      .config2 = attr.config2,
+                      .exclude_user = attr.exclude_user != 0,
+                      .exclude_kernel = attr.exclude_kernel != 0};
+  }
+  if (found.event.count == 0) {
+    found.counting.frequency = frequency;
+  }
+  return found;
+}
+
+bool has_hardware_counters() {
+  perf_event_attr attr = {};
+  attr.size = sizeof attr;
+  attr.type = PERF_TYPE_HARDWARE;
+  attr.config = PERF_COUNT_HW_CPU_CYCLES;
+  attr.disabled = 1;
+  attr.exclude_kernel = 1;
+  attr.exclude_hv = 1;
+  const auto descriptor =
+      static_cast<int>(::syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC));
+  if (descriptor >= 0) {
+    ::close(descriptor);
+  }
+  return descriptor >= 0;
+}
+
+}  // namespace xenoprof::perf

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What this system's own perf counts for an event, and how often it takes a sample.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "model/event.h"
+#include "model/result.h"
+
+struct perf_event_attr;
+
+namespace xenoprof::perf {
+
+// The part of a perf_event_attr that tells events apart (linux/perf_event.h).
+struct Counting {
+  std::uint32_t type = 0;
+  std::uint64_t config = 0;
+  std::uint64_t config1 = 0;
+  std::uint64_t config2 = 0;
+  std::uint64_t frequency = 0;  // samples a second and CPU; 0: one each Event::count
+  bool exclude_user = false;
+  bool exclude_kernel = false;
+
+  friend bool operator==(const Counting&, const Counting&) = default;
+};
+
+// Sets that part, and the count.
+void apply(const Counting& counting, std::uint64_t count, perf_event_attr& attr);
+
+struct CountedEvent {
+  Event event;  // its count is 0 where samples are taken by frequency
+  Counting counting;
+};
+
+// "NAME" or "NAME:COUNT"; without a count `frequency` holds. Names are perf's (instructions,
+// cpu-clock, dTLB-load-misses), libpfm4's for this CPU, or rHEX, the CPU's own code; they may end
+// in modifiers, as in instructions:u.
+Result<CountedEvent> find_counted_event(std::string_view text, std::uint64_t frequency);
+
+// Whether this system's kernel has hardware counters for perf.
+bool has_hardware_counters();
+
+}  // namespace xenoprof::perf

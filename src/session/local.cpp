@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "session/local.h"
+
+#include <fmt/chrono.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <numeric>
+#include <optional>
+#include <utility>
+
+#include "perf/recorder.h"
+#include "pprof/pprof.h"
+#include "session/accounting.h"
+#include "session/domain_data.h"
+#include "session/output_folder.h"
+#include "symbols/resolve.h"
+
+namespace xenoprof {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+// Half-full rings wake us earlier.
+constexpr auto kTick = 100ms;
+
+// kernel.perf_event_paranoid's meaning: linux/Documentation/admin-guide/sysctl/kernel.rst.
+constexpr int kOwnUserCodeOnly = 2;
+constexpr int kOwnProcessesOnly = 1;
+
+std::string first_line(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
+bool has_capability(unsigned number) {
+  std::ifstream status("/proc/self/status");
+  constexpr std::string_view kEffective = "CapEff:";
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(kEffective)) {
+      return (std::strtoull(line.c_str() + kEffective.size(), nullptr, 16) >> number & 1) != 0;
+    }
+  }
+  return false;
+}
+
+// What the kernel refuses us; -1: nothing.
+int paranoia() {
+  constexpr unsigned kSysAdmin = 21;  // linux/capability.h
+  constexpr unsigned kPerfmon = 38;
+  if (has_capability(kPerfmon) || has_capability(kSysAdmin)) {
+    return -1;
+  }
+  return std::atoi(first_line("/proc/sys/kernel/perf_event_paranoid").c_str());
+}
+
+std::string cpu_model() {
+  std::ifstream cpus("/proc/cpuinfo");
+  for (std::string line; std::getline(cpus, line);) {
+    if (line.starts_with("model name")) {
+      const std::size_t colon = line.find(": ");
+      return colon == line.npos ? "" : line.substr(colon + 2);
+    }
+  }
+  return "unknown CPU";
+}
+
+Result<std::vector<std::int32_t>> threads_of(const std::vector<std::int32_t>& processes) {
+  std::vector<std::int32_t> threads;
+  for (const std::int32_t process : processes) {
+    std::error_code error;
+    const std::filesystem::path folder = fmt::format("/proc/{}/task", process);
+    for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end;
+         entry.increment(error)) {
+      threads.push_back(std::atoi(entry->path().filename().c_str()));
+    }
+    if (error) {
+      return fail("process {} is not there, or not for us to see: {}", process, error.message());
+    }
+  }
+  return threads;
+}
+
+class LocalSession {
+ public:
+  explicit LocalSession(const LocalRequest& request) : request_(request) {}
+
+  Result<void> prepare();
+  Result<void> start(const std::function<Result<void>()>& started);
+  Result<void> run(const KeepGoing& keep_going);
+  Result<SessionResult> conclude(const Result<void>& ran);
+
+ private:
+  Result<void> choose_events();
+  perf::Sink sink() {
+    return [this](std::uint16_t, perf::Bytes record) { data_->add_own(record); };
+  }
+  SessionProgress progress() const;
+  bool all_ended() const;
+
+  const LocalRequest& request_;
+  perf::Layout layout_;
+  std::optional<perf::Recorder> recorder_;
+  std::optional<DomainData> data_;
+  std::vector<std::string> notes_;
+  Clock::time_point started_;
+  std::chrono::system_clock::time_point started_at_;
+};
+
+Result<void> LocalSession::choose_events() {
+  std::vector<perf::CountedEvent> events = request_.events;
+  if (events.empty()) {
+    const bool hardware = perf::has_hardware_counters();
+    if (!hardware) {
+      notes_.push_back(
+          "This machine has no counters that perf can use: samples are of cpu-clock, time on a "
+          "CPU.");
+    }
+    auto found = perf::find_counted_event(hardware ? "cycles" : "cpu-clock", request_.frequency);
+    if (!found) {
+      return std::unexpected(found.error());
+    }
+    events.push_back(std::move(*found));
+  }
+  const int refused = paranoia();
+  if (refused >= kOwnProcessesOnly && request_.processes.empty()) {
+    return fail(
+        "kernel.perf_event_paranoid is {}: the whole system is for root or CAP_PERFMON to record. "
+        "One program can be recorded: xenoprof record -- COMMAND",
+        refused);
+  }
+  if (refused >= kOwnUserCodeOnly) {
+    notes_.push_back(fmt::format(
+        "kernel.perf_event_paranoid is {}: samples are of user code only, without the kernel's.",
+        refused));
+  }
+  layout_.call_chains = request_.call_chains;
+  for (perf::CountedEvent& event : events) {
+    event.counting.exclude_kernel |= refused >= kOwnUserCodeOnly;
+    layout_.events.push_back(std::move(event.event));
+    layout_.countings.push_back(event.counting);
+  }
+  return {};
+}
+
+Result<void> LocalSession::prepare() {
+  if (auto chosen = choose_events(); !chosen) {
+    return chosen;
+  }
+  const auto threads = threads_of(request_.processes);
+  if (!threads) {
+    return std::unexpected(threads.error());
+  }
+  auto recorder = perf::Recorder::open(
+      {.layout = layout_, .threads = *threads, .from_exec = request_.from_exec});
+  if (!recorder) {
+    return std::unexpected(recorder.error());
+  }
+  recorder_ = std::move(*recorder);
+  auto data =
+      DomainData::create(request_.output / fmt::format("{}.perf.data", kHost), layout_, false);
+  if (!data) {
+    return std::unexpected(data.error());
+  }
+  data_ = std::move(*data);
+  return {};
+}
+
+Result<void> LocalSession::start(const std::function<Result<void>()>& started) {
+  if (auto begun = recorder_->start(sink()); !begun) {
+    return begun;
+  }
+  started_ = Clock::now();
+  started_at_ = std::chrono::system_clock::now();
+  return started();
+}
+
+SessionProgress LocalSession::progress() const {
+  SessionProgress now;
+  now.seconds = std::chrono::duration<double>(Clock::now() - started_).count();
+  const std::uint64_t lost = recorder_->losses().samples;
+  now.domains.push_back(
+      {.name = kHost,
+       .role = "initiator",
+       .taken = std::reduce(data_->arrived().begin(), data_->arrived().end()) + lost,
+       .lost = lost,
+       .problem = {}});
+  return now;
+}
+
+bool LocalSession::all_ended() const {
+  return !request_.processes.empty() && !request_.from_exec &&
+         std::ranges::none_of(request_.processes, [](std::int32_t process) {
+           return ::kill(process, 0) == 0 || errno == EPERM;
+         });
+}
+
+Result<void> LocalSession::run(const KeepGoing& keep_going) {
+  while (keep_going(progress()) && !all_ended()) {
+    if (auto waited = recorder_->wait(kTick); !waited) {
+      return waited;
+    }
+    recorder_->drain(sink());
+    if (!data_->written()) {
+      return data_->written();
+    }
+  }
+  return {};
+}
+
+// What each event lost in perf's rings. Kernels before 6.0 tell the sum alone.
+std::vector<std::uint64_t> lost_by_event(const perf::RecorderLosses& losses,
+                                         const std::vector<std::uint64_t>& arrived,
+                                         bool& estimated) {
+  std::vector<std::uint64_t> lost = losses.of_event;
+  const auto told = std::reduce(lost.begin(), lost.end());
+  if (losses.samples > told) {
+    const auto busiest = std::ranges::max_element(arrived) - arrived.begin();
+    lost[static_cast<std::size_t>(busiest)] += losses.samples - told;
+    estimated = lost.size() > 1;
+  }
+  return lost;
+}
+
+// As perf lists them: modules by their files, which the profile does not name.
+std::vector<perf::BuildId> build_ids_of(const Profile& profile) {
+  std::vector<perf::BuildId> all;
+  for (const Image& image : profile.images()) {
+    const std::string_view hex = profile.text(image.build_id);
+    const std::string_view name = profile.text(image.name);
+    const bool kernel = name == kKernelImage;
+    if (hex.empty() || (!kernel && name != "[vdso]" && !name.starts_with('/'))) {
+      continue;
+    }
+    perf::BuildId build_id{
+        .path = std::string(kernel ? "[kernel.kallsyms]" : name), .id = {}, .kernel = kernel};
+    for (std::size_t at = 0; at + 1 < hex.size(); at += 2) {
+      const char digits[] = {hex[at], hex[at + 1], 0};
+      build_id.id.push_back(static_cast<std::byte>(std::strtoul(digits, nullptr, 16)));
+    }
+    all.push_back(std::move(build_id));
+  }
+  return all;
+}
+
+Result<SessionResult> LocalSession::conclude(const Result<void>& ran) {
+  SessionResult result;
+  const double seconds = std::chrono::duration<double>(Clock::now() - started_).count();
+  recorder_->stop(sink());
+  const auto fail_softly = [&](const Result<void>& step) {
+    if (!step) {
+      notes_.push_back(step.error().message);
+      result.whole = false;
+    }
+  };
+  fail_softly(ran ? data_->written() : ran);
+  Profile profile = data_->profile();
+  for (std::string& note : resolve(profile, {.xensyms = {}})) {
+    notes_.push_back(std::move(note));
+  }
+  const perf::RecorderLosses losses = recorder_->losses();
+  if (losses.sideband != 0) {
+    notes_.push_back(
+        fmt::format("{} records of mappings and names were lost: some samples of new "
+                    "processes have no image.",
+                    losses.sideband));
+  }
+  if (losses.throttled != 0) {
+    notes_.push_back(fmt::format(
+        "The kernel paused sampling {} times, as it took too much time: fewer samples were taken "
+        "than asked for. A larger count or a lower frequency helps.",
+        losses.throttled));
+  }
+  utsname system{};
+  ::uname(&system);
+  DomainTotals totals{.name = kHost, .id = 0, .role = "initiator", .events = {}};
+  bool estimated = false;
+  const std::vector<std::uint64_t>& arrived = data_->arrived();
+  const std::vector<std::uint64_t> lost = lost_by_event(losses, arrived, estimated);
+  for (std::size_t i = 0; i < layout_.events.size(); ++i) {
+    EventTotals event{.name = layout_.events[i].name,
+                      .count = layout_.events[i].count,
+                      .taken = arrived[i] + lost[i],
+                      .delivered = profile.total(i),
+                      .lost = {},
+                      .estimated = estimated};
+    if (lost[i] != 0) {
+      event.lost[kLostInPerf] = lost[i];
+    }
+    if (event.delivered < arrived[i]) {
+      event.lost[kLostOnDisk] = arrived[i] - event.delivered;
+    }
+    totals.counted += event.taken;
+    totals.events.push_back(std::move(event));
+  }
+  fail_softly(data_->finish({.hostname = system.nodename,
+                             .os_release = system.release,
+                             .architecture = system.machine,
+                             .command_line = {},
+                             .cpus = static_cast<std::uint32_t>(::sysconf(_SC_NPROCESSORS_ONLN)),
+                             .build_ids = build_ids_of(profile)},
+                            {}));
+  Profile merged(layout_.events);
+  merged.merge(profile, kHost);
+  release_reserve(request_.output);
+  fail_softly(pprof::write(merged, request_.output / kProfileFile));
+  result.record = {.started = fmt::format("{:%Y-%m-%dT%H:%M:%S%z}", fmt::localtime(started_at_)),
+                   .seconds = seconds,
+                   .machine = fmt::format("Linux {}, {}", system.release, cpu_model()),
+                   .command = request_.command,
+                   .work = {},
+                   .notes = notes_,
+                   .domains = {std::move(totals)}};
+  if (auto written = write_session(result.record, request_.output / kSessionFile); !written) {
+    result.record.notes.push_back(written.error().message);
+    result.whole = false;
+  }
+  return result;
+}
+
+}  // namespace
+
+Result<SessionResult> run_local_session(const LocalRequest& request,
+                                        const std::function<Result<void>()>& started,
+                                        const KeepGoing& keep_going) {
+  LocalSession session(request);
+  if (auto opened = open_output(request.output); !opened) {
+    return std::unexpected(opened.error());
+  }
+  Result<void> done = session.prepare();
+  if (done) {
+    done = session.start(started);
+  }
+  if (!done) {
+    discard_output(request.output);
+    return std::unexpected(done.error());
+  }
+  return session.conclude(session.run(keep_going));
+}
+
+}  // namespace xenoprof
