@@ -17,7 +17,7 @@ packages="
 "
 
 if [ "${1:-}" = long ]; then
-  packages="$packages valgrind chromium chromium-driver fonts-dejavu-core libcpp-httplib-dev"
+  packages="$packages valgrind chromium chromium-driver fonts-dejavu-core libcpp-httplib-dev zsh"
   # Node's own packages bring npm along and conflict with Debian's.
   command -v npm >/dev/null || packages="$packages nodejs npm"
 fi

@@ -55,6 +55,11 @@ void add_annotate(CLI::App& app) {
   arguments->source.add_to(*command);
   command->add_option("-i,--image", arguments->image, "The function of this image")
       ->type_name("IMAGE");
+  command
+      ->add_option("-k,--vmlinux", arguments->options.vmlinux,
+                   "The kernel's file with its debug information, or Xen's xen-syms [the one of "
+                   "its build-id below /usr/lib/debug, or from debuginfod]")
+      ->type_name("FILE");
   arguments->filter.add_to(*command);
   command->add_option("-f,--format", arguments->format, "For people or for programs")
       ->type_name(words_of(kFormats))

@@ -19,9 +19,7 @@ namespace {
 struct Arguments {
   std::vector<std::string> sources;
   std::vector<std::string> per;
-  FilterOptions filter;
-  SortOption sort{DiffOptions().columns};
-  FormatOption format;
+  TableOptions table{DiffOptions().columns};
   bool no_progress = false;
   DiffOptions options;
 };
@@ -95,14 +93,9 @@ Result<void> find_work(const std::vector<std::string>& per, std::vector<DiffInpu
 
 Result<int> run(Arguments& arguments) {
   DiffOptions& options = arguments.options;
-  auto terms = arguments.filter.terms();
-  if (!terms) {
-    return std::unexpected(terms.error());
+  if (auto set = arguments.table.set(options); !set) {
+    return std::unexpected(set.error());
   }
-  options.filter = *std::move(terms);
-  options.columns = arguments.sort.columns();
-  options.format = arguments.format.format();
-  options.style = style_of_output();
   std::deque<Recorded> recorded;
   std::vector<DiffInput> inputs;
   const Parts parts = parts_of(/*stacks=*/false, options.filter, options.columns);
@@ -146,9 +139,7 @@ void add_diff(CLI::App& app) {
       ->type_name("NAME")
       ->delimiter(',')
       ->allow_extra_args(false);
-  arguments->filter.add_to(*command);
-  arguments->sort.add_to(*command);
-  arguments->format.add_to(*command);
+  arguments->table.add_to(*command);
   command
       ->add_option("-n,--top", arguments->options.top,
                    "At most so many rows [as text 30 that differ by more than their sampling "

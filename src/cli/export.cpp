@@ -4,10 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <iostream>
 #include <memory>
 #include <string>
 
@@ -28,14 +24,13 @@ const std::map<std::string, ExportFormat> kFormats = {{"firefox", ExportFormat::
                                                       {"pprof", ExportFormat::kPprof},
                                                       {"speedscope", ExportFormat::kSpeedscope}};
 
-constexpr char kStandardOutput[] = "-";
-
 struct Arguments {
   SourceOption source;
   FilterOptions filter;
+  bool inlined_frames = false;
   std::string format = "pprof";
   std::string event;
-  std::string output = kStandardOutput;
+  std::string output{kStandardOutput};
 };
 
 Result<void> write_stacks(const Profile& profile, const Arguments& arguments, std::ostream& out) {
@@ -78,8 +73,8 @@ Result<void> write_to_output(const Profile& profile, const Arguments& arguments)
   const bool stacks = format != ExportFormat::kPerf && format != ExportFormat::kPprof;
   if (!stacks) {
     const auto terms = arguments.filter.terms();
-    if (!terms || !terms->empty() || !arguments.event.empty()) {
-      return fail("{} is exported whole: --filter, --domain and --event do not go with it",
+    if (!terms || !terms->empty() || !arguments.event.empty() || arguments.inlined_frames) {
+      return fail("{} is exported whole: --filter, --domain, --event, --inline do not go with it",
                   arguments.format);
     }
   }
@@ -95,24 +90,8 @@ Result<void> write_to_output(const Profile& profile, const Arguments& arguments)
     return ::isatty(STDOUT_FILENO) == 1 ? fail("pprof is not for terminals: name a file with -o")
                                         : print(pprof::encode(profile));
   }
-  if (!to_file) {
-    std::ios::sync_with_stdio(false);
-    auto written = write_stacks(profile, arguments, std::cout);
-    if (written && !std::cout.flush()) {
-      return fail("The output cannot be written: {}.", std::strerror(errno));
-    }
-    return written;
-  }
-  std::ofstream file(arguments.output, std::ios::binary | std::ios::trunc);
-  if (!file) {
-    return fail("{} cannot be written: {}.", arguments.output, std::strerror(errno));
-  }
-  auto written = write_stacks(profile, arguments, file);
-  file.close();
-  if (written && !file) {
-    return fail("{} cannot be written: {}.", arguments.output, std::strerror(errno));
-  }
-  return written;
+  return write_output(arguments.output,
+                      [&](std::ostream& out) { return write_stacks(profile, arguments, out); });
 }
 
 Result<int> run(const Arguments& arguments) {
@@ -122,7 +101,9 @@ Result<int> run(const Arguments& arguments) {
   }
   const ExportFormat format = kFormats.at(arguments.format);
   const bool whole = format == ExportFormat::kPerf || format == ExportFormat::kPprof;
-  const auto recorded = arguments.source.read(whole ? Parts() : parts_of(/*stacks=*/true, *terms));
+  Parts parts = whole ? Parts() : parts_of(/*stacks=*/true, *terms);
+  parts.inlined_frames = arguments.inlined_frames;
+  const auto recorded = arguments.source.read(parts);
   if (!recorded) {
     return std::unexpected(recorded.error());
   }
@@ -152,6 +133,7 @@ void add_export(CLI::App& app) {
                    "The event that folded and firefox hold, and speedscope shows first [the first]")
       ->type_name("NAME");
   arguments->filter.add_to(*command);
+  add_inline(*command, arguments->inlined_frames);
   command->footer(
       "Examples:\n"
       "  xenoprof export --format speedscope -o profile.speedscope.json\n"

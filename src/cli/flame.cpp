@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "cli/flame.h"
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,29 +15,18 @@ namespace {
 struct Arguments {
   SourceOption source;
   FilterOptions filter;
+  bool inlined_frames = false;
   std::string base;
   std::string output = "flame.html";
 };
-
-Result<void> write_page(const std::string& page, const std::string& path) {
-  if (path == "-") {
-    return print(page);
-  }
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << page;
-  file.close();
-  if (!file) {
-    return fail("{} cannot be written: {}.", path, std::strerror(errno));
-  }
-  return print(path + ": a flame graph for any browser\n");
-}
 
 Result<int> run(const Arguments& arguments) {
   const auto terms = arguments.filter.terms();
   if (!terms) {
     return std::unexpected(terms.error());
   }
-  const Parts parts = parts_of(/*stacks=*/true, *terms);
+  Parts parts = parts_of(/*stacks=*/true, *terms);
+  parts.inlined_frames = arguments.inlined_frames;
   const auto recorded = arguments.source.read(parts);
   if (!recorded) {
     return std::unexpected(recorded.error());
@@ -59,8 +45,15 @@ Result<int> run(const Arguments& arguments) {
   if (!page) {
     return std::unexpected(page.error());
   }
-  if (auto written = write_page(*page, arguments.output); !written) {
-    return std::unexpected(written.error());
+  auto done = write_output(arguments.output, [&](std::ostream& out) {
+    out << *page;
+    return Result<void>();
+  });
+  if (done && arguments.output != kStandardOutput) {
+    done = print(arguments.output + ": a flame graph for any browser\n");
+  }
+  if (!done) {
+    return std::unexpected(done.error());
   }
   return kExitWhole;
 }
@@ -77,6 +70,7 @@ void add_flame(CLI::App& app) {
   command->add_option("--diff", arguments->base, "Show what differs from this session or profile")
       ->type_name(kSourceType);
   arguments->filter.add_to(*command);
+  add_inline(*command, arguments->inlined_frames);
   command->footer("Example: xenoprof flame --diff before.session after.session -o growth.html");
   command->final_callback([arguments] { throw_status(run(*arguments)); });
 }

@@ -13,9 +13,8 @@ namespace {
 
 struct Arguments {
   SourceOption source;
-  FilterOptions filter;
-  SortOption sort{ReportOptions().columns};
-  FormatOption format;
+  TableOptions table{ReportOptions().columns};
+  bool inlined_frames = false;
   std::string callers;
   std::string callees;
   ReportOptions options;
@@ -23,21 +22,18 @@ struct Arguments {
 
 Result<int> run(Arguments& arguments) {
   ReportOptions& options = arguments.options;
-  auto terms = arguments.filter.terms();
-  if (!terms) {
-    return std::unexpected(terms.error());
+  if (auto set = arguments.table.set(options); !set) {
+    return std::unexpected(set.error());
   }
-  options.filter = *std::move(terms);
-  options.columns = arguments.sort.columns();
-  options.format = arguments.format.format();
-  options.style = style_of_output();
   if (!arguments.callers.empty()) {
     options.function = {arguments.callers, Direction::kCallers};
   } else if (!arguments.callees.empty()) {
     options.function = {arguments.callees, Direction::kCallees};
   }
-  const auto recorded = arguments.source.read(
-      parts_of(options.children || options.function.has_value(), options.filter, options.columns));
+  Parts parts =
+      parts_of(options.children || options.function.has_value(), options.filter, options.columns);
+  parts.inlined_frames = arguments.inlined_frames;
+  const auto recorded = arguments.source.read(parts);
   if (!recorded) {
     return std::unexpected(recorded.error());
   }
@@ -51,8 +47,7 @@ void add_report(CLI::App& app) {
   auto* command = app.add_subcommand("report", "Where the samples fell, function by function");
   auto arguments = std::make_shared<Arguments>();
   arguments->source.add_to(*command);
-  arguments->filter.add_to(*command);
-  arguments->sort.add_to(*command);
+  arguments->table.add_to(*command);
   auto* children = command->add_flag("--children", arguments->options.children,
                                      "Rows hold what was called from there, too");
   auto* callers =
@@ -63,7 +58,7 @@ void add_report(CLI::App& app) {
           ->type_name("SYMBOL");
   callers->excludes(callees)->excludes(children);
   callees->excludes(children);
-  arguments->format.add_to(*command);
+  add_inline(*command, arguments->inlined_frames);
   command
       ->add_option("-n,--top", arguments->options.top,
                    "At most so many rows [30 as text, 40 of a tree, else all]")
@@ -72,7 +67,8 @@ void add_report(CLI::App& app) {
       "Examples:\n"
       "  xenoprof report --domain guest1 --sort process,symbol --top 10\n"
       "  xenoprof report --filter 'mode=kernel,symbol~^tcp_' --children perf.data\n"
-      "  xenoprof report --callers __memcpy");
+      "  xenoprof report --callers __memcpy\n"
+      "  xenoprof report --inline --children");
   command->final_callback([arguments] { throw_status(run(*arguments)); });
 }
 

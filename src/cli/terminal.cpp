@@ -9,6 +9,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <iostream>
 
 #include "cli/exit_status.h"
 #include "model/text.h"
@@ -54,6 +56,27 @@ Result<void> print(std::string_view text) {
     return fail("The output cannot be written: {}.", std::strerror(errno));
   }
   return {};
+}
+
+Result<void> write_output(const std::string& path,
+                          const std::function<Result<void>(std::ostream&)>& write) {
+  const bool to_file = path != kStandardOutput;
+  std::ofstream file;
+  if (to_file) {
+    file.open(path, std::ios::binary | std::ios::trunc);
+    if (!file) {
+      return fail("{} cannot be written: {}.", path, std::strerror(errno));
+    }
+  } else {
+    std::ios::sync_with_stdio(false);
+  }
+  std::ostream& out = to_file ? file : std::cout;
+  auto written = write(out);
+  // What a full disk or a closed pipe says comes as late as this.
+  if (written && !out.flush()) {
+    return fail("{} cannot be written: {}.", to_file ? path : "The output", std::strerror(errno));
+  }
+  return written;
 }
 
 Result<int> print_view(const Result<std::string>& view) {

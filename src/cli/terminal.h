@@ -4,6 +4,8 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
+#include <ostream>
 #include <string>
 #include <string_view>
 
@@ -17,6 +19,11 @@ TextStyle style_of_output();
 
 // On stdout, whole or not at all.
 Result<void> print(std::string_view text);
+
+// In that file, or on stdout where it is kStandardOutput.
+inline constexpr std::string_view kStandardOutput = "-";
+Result<void> write_output(const std::string& path,
+                          const std::function<Result<void>(std::ostream&)>& write);
 
 // How a command ends that shows a view: its text is printed.
 Result<int> print_view(const Result<std::string>& view);

@@ -116,4 +116,9 @@ void add_no_progress(CLI::App& command, bool& no_progress) {
   command.add_flag("--no-progress", no_progress, "No progress line");
 }
 
+void add_inline(CLI::App& command, bool& inlined_frames) {
+  command.add_flag("--inline", inlined_frames,
+                   "Inlined functions are frames of their own, from the debug information");
+}
+
 }  // namespace xenoprof

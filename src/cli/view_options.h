@@ -8,6 +8,7 @@
 #include <map>
 #include <ranges>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/terminal.h"
@@ -67,6 +68,35 @@ class FormatOption {
   std::string name_ = "text";
 };
 
+// Those of a view that is a table.
+class TableOptions {
+ public:
+  explicit TableOptions(std::vector<Column> columns) : sort_(std::move(columns)) {}
+  void add_to(CLI::App& command) {
+    filter_.add_to(command);
+    sort_.add_to(command);
+    format_.add_to(command);
+  }
+  // ReportOptions or DiffOptions.
+  template <class Options>
+  Result<void> set(Options& options) const {
+    auto terms = filter_.terms();
+    if (!terms) {
+      return std::unexpected(terms.error());
+    }
+    options.filter = *std::move(terms);
+    options.columns = sort_.columns();
+    options.format = format_.format();
+    options.style = style_of_output();
+    return {};
+  }
+
+ private:
+  FilterOptions filter_;
+  SortOption sort_;
+  FormatOption format_;
+};
+
 // The SOURCE that a view reads, and --no-progress.
 class SourceOption {
  public:
@@ -85,5 +115,6 @@ class SourceOption {
 inline constexpr char kSourceType[] = "DIR|FILE";
 Result<Recorded> read_and_complain(const std::string& path, Parts parts, bool progress);
 void add_no_progress(CLI::App& command, bool& no_progress);
+void add_inline(CLI::App& command, bool& inlined_frames);
 
 }  // namespace xenoprof

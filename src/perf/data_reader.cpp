@@ -314,11 +314,8 @@ Result<void> DataReader::take_head_record(Bytes record) {
       if (!perf::take(payload, kind) || !perf::take(payload, id)) {
         return damaged();
       }
-      for (Attribute& attribute : attributes_) {
-        if (kind == kEventUpdateName && !parser_ &&
-            std::ranges::find(attribute.ids, id) != attribute.ids.end()) {
-          attribute.name = text_of(payload).substr(0, kMaxName);
-        }
+      if (kind == kEventUpdateName && !parser_) {
+        name_of_id_[id] = text_of(payload).substr(0, kMaxName);
       }
       return {};
     }
@@ -352,6 +349,13 @@ Result<void> DataReader::take_head_record(Bytes record) {
 Result<void> DataReader::use_attributes() {
   if (attributes_.empty()) {
     return fail("{} describes no event", path_.string());
+  }
+  for (Attribute& attribute : attributes_) {
+    for (const std::uint64_t id : attribute.ids) {
+      if (const auto name = name_of_id_.find(id); name != name_of_id_.end()) {
+        attribute.name = name->second;
+      }
+    }
   }
   for (std::size_t i = 0; i < std::min(event_names_.size(), attributes_.size()); ++i) {
     if (!event_names_[i].empty()) {

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "model/result.h"
@@ -71,6 +72,8 @@ class DataReader {
   File file_;
   std::vector<Attribute> attributes_;
   std::vector<std::string> event_names_;  // of attributes_, where the file lists them
+  // By an identifier of the event, where a pipe tells them in records.
+  std::unordered_map<std::uint64_t, std::string> name_of_id_;
   std::vector<BuildId> build_ids_;
   Layout layout_;
   std::optional<RecordParser> parser_;

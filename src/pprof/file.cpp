@@ -54,7 +54,7 @@ Result<void> write(const Profile& profile, const std::filesystem::path& path) {
   return {};
 }
 
-Result<Profile> read(const std::filesystem::path& path) {
+Result<Profile> read(const std::filesystem::path& path, const Progress& progress) {
   std::error_code error;
   const std::uintmax_t size = std::filesystem::file_size(path, error);
   if (error) {
@@ -68,7 +68,7 @@ Result<Profile> read(const std::filesystem::path& path) {
   if (!file.read(bytes.data(), static_cast<std::streamsize>(size))) {
     return fail("{} cannot be read: {}.", path.string(), std::strerror(errno));
   }
-  auto profile = decode(bytes, kFileLimits);
+  auto profile = decode(bytes, kFileLimits, progress);
   if (!profile) {
     return fail("{}: {}", path.string(), profile.error().message);
   }

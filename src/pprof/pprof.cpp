@@ -126,7 +126,7 @@ bool parse(std::string_view part, Message& message) {
 
 class Decoder {
  public:
-  explicit Decoder(const Parts& parts) : parts_(parts) {}
+  Decoder(const Parts& parts, const Progress& progress) : parts_(parts), progress_(progress) {}
 
   Result<Profile> run() {
     if (!parts_.strings.empty() && !parts_.strings[0].empty()) {
@@ -152,6 +152,16 @@ class Decoder {
     return parts_.strings[static_cast<std::size_t>(index)];
   }
 
+  // Once for each function, location and sample.
+  void count_part() {
+    constexpr std::size_t kOften = 1 << 14;
+    if (++done_ % kOften == 0 && progress_) {
+      progress_(static_cast<double>(done_) /
+                static_cast<double>(parts_.functions.size() + parts_.locations.size() +
+                                    parts_.samples.size()));
+    }
+  }
+
   Result<void> events();
   Result<void> mappings();
   Result<void> functions();
@@ -160,6 +170,8 @@ class Decoder {
   Result<void> read_labels(const format::Sample& sample, SampleKey& key);
 
   const Parts& parts_;
+  const Progress& progress_;
+  std::size_t done_ = 0;
   Profile profile_;
   // From the message's ids to ours.
   std::unordered_map<std::uint64_t, ImageId> images_;
@@ -244,6 +256,7 @@ Result<void> Decoder::mappings() {
 Result<void> Decoder::functions() {
   format::Function function;
   for (std::string_view part : parts_.functions) {
+    count_part();
     if (!parse(part, function)) {
       return fail("a function is damaged");
     }
@@ -264,6 +277,7 @@ Result<void> Decoder::locations() {
   format::Location location;
   std::vector<Line> lines;
   for (std::string_view part : parts_.locations) {
+    count_part();
     if (!parse(part, location)) {
       return fail("a location is damaged");
     }
@@ -346,6 +360,7 @@ Result<void> Decoder::samples() {
   const std::size_t events = profile_.events().size();
   std::vector<std::int64_t> sums(events);
   for (std::string_view part : parts_.samples) {
+    count_part();
     if (!parse(part, sample)) {
       return fail("a sample is damaged");
     }
@@ -403,7 +418,7 @@ std::string encode(const Profile& profile) {
   return gzip(message.SerializeAsString());
 }
 
-Result<Profile> decode(std::string_view bytes, const Limits& limits) {
+Result<Profile> decode(std::string_view bytes, const Limits& limits, const Progress& progress) {
   const auto message = gunzip(bytes, limits.bytes);
   if (!message) {
     return fail("The profile cannot be read: {}.", message.error().message);
@@ -412,7 +427,7 @@ Result<Profile> decode(std::string_view bytes, const Limits& limits) {
   if (!parts) {
     return fail("The profile cannot be read: {}.", parts.error().message);
   }
-  auto profile = Decoder(*parts).run();
+  auto profile = Decoder(*parts, progress).run();
   if (!profile) {
     return fail("The profile cannot be read: {}.", profile.error().message);
   }

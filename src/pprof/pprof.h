@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -23,10 +24,13 @@ inline constexpr Limits kFileLimits{.bytes = std::size_t{1} << 30, .items = std:
 
 // Equal profiles give equal bytes.
 std::string encode(const Profile& profile);
-Result<Profile> decode(std::string_view bytes, const Limits& limits = kWireLimits);
+// `progress` is told now and then how much has been decoded.
+using Progress = std::function<void(double share)>;
+Result<Profile> decode(std::string_view bytes, const Limits& limits = kWireLimits,
+                       const Progress& progress = {});
 
 // The file appears whole or not at all.
 Result<void> write(const Profile& profile, const std::filesystem::path& path);
-Result<Profile> read(const std::filesystem::path& path);
+Result<Profile> read(const std::filesystem::path& path, const Progress& progress = {});
 
 }  // namespace xenoprof::pprof

@@ -2,6 +2,7 @@
 // One function from inside: which of its lines and instructions hold the samples.
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,8 @@ struct AnnotateOptions {
   // As the profile has it, or its end behind "::" where that is no function itself.
   std::string symbol;
   std::vector<FilterTerm> filter;
+  // The file of the kernel, or of Xen, if that is what the function is in; empty: looked for.
+  std::filesystem::path vmlinux;
   Format format = Format::kText;  // or kJson
   TextStyle style;
 };

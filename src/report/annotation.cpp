@@ -96,10 +96,11 @@ class Annotator {
 
  private:
   Result<Sampled> collect();
-  void use_code(ImageCode& code, const Sampled& sampled);
+  void use_code(const ImageCode& code, const Sampled& sampled);
   void use_addresses(const Sampled& sampled);
   std::vector<SourceLine> lines_of(LocationId location) const;
-  AnnotatedFunction disassembled(ImageCode& code, const Symbol& symbol,
+  std::vector<NamedAddress> functions_of(ImageId image) const;
+  AnnotatedFunction disassembled(const ImageCode& code, const Symbol& symbol,
                                  const std::map<std::uint64_t, Counts>& places);
   void add_files(AnnotatedFunction& function,
                  std::optional<std::filesystem::file_time_type> program);
@@ -170,6 +171,16 @@ std::vector<SourceLine> Annotator::lines_of(LocationId location) const {
   return lines;
 }
 
+std::vector<NamedAddress> Annotator::functions_of(ImageId image) const {
+  std::vector<NamedAddress> functions;
+  for (const Location& location : profile_.locations()) {
+    if (location.image == image && location.symbol != 0) {
+      functions.push_back({location.address, profile_.text(location.symbol)});
+    }
+  }
+  return functions;
+}
+
 void Annotator::use_addresses(const Sampled& sampled) {
   AnnotatedFunction function;
   function.samples = sampled.samples;
@@ -181,7 +192,7 @@ void Annotator::use_addresses(const Sampled& sampled) {
   result_.functions.push_back(std::move(function));
 }
 
-AnnotatedFunction Annotator::disassembled(ImageCode& code, const Symbol& symbol,
+AnnotatedFunction Annotator::disassembled(const ImageCode& code, const Symbol& symbol,
                                           const std::map<std::uint64_t, Counts>& places) {
   AnnotatedFunction function;
   const std::uint64_t shift = code.virtual_address(symbol.start) - symbol.start;
@@ -215,7 +226,7 @@ AnnotatedFunction Annotator::disassembled(ImageCode& code, const Symbol& symbol,
   return function;
 }
 
-void Annotator::use_code(ImageCode& code, const Sampled& sampled) {
+void Annotator::use_code(const ImageCode& code, const Sampled& sampled) {
   struct Places {
     Symbol symbol;
     std::map<std::uint64_t, Counts> samples;
@@ -223,8 +234,8 @@ void Annotator::use_code(ImageCode& code, const Sampled& sampled) {
   std::map<std::uint64_t, Places> functions;  // by start
   for (const auto& [id, samples] : sampled.places) {
     const std::uint64_t address = profile_.locations()[id].address;
-    const auto symbol = code.function_at(address);
-    if (!symbol || symbol->name != profile_.text(sampled.symbol)) {
+    const auto symbol = code.function_at(address, profile_.text(sampled.symbol));
+    if (!symbol) {
       note(fmt::format("Addresses only: {} has no {} there (any more).", result_.image,
                        printable(result_.symbol)));
       return use_addresses(sampled);
@@ -331,7 +342,9 @@ Result<Annotation> Annotator::run() {
   result_.image = profile_.text(image.name);
   result_.build_id = profile_.text(image.build_id);
   result_.samples = sampled->samples;
-  auto code = ImageCode::open(result_.image, result_.build_id);
+  const std::vector<NamedAddress> functions = functions_of(sampled->image);
+  auto code = ImageCode::open(result_.image, result_.build_id,
+                              {.file = options_.vmlinux, .functions = functions, .debug = {}});
   if (code) {
     use_code(*code, *sampled);
   } else {

@@ -10,6 +10,7 @@
 
 #include "model/text.h"
 #include "report/groups.h"
+#include "report/inlined_frames.h"
 
 namespace xenoprof {
 namespace {
@@ -79,7 +80,7 @@ Result<void> Builder::find(std::string_view symbol) {
   for (LocationId location = 0; location < profile_.locations().size(); ++location) {
     const std::string name =
         cells_.text(Column::kSymbol, cells_.of(Column::kSymbol, any, location));
-    target_.push_back(name == symbol);
+    target_.push_back(name == symbol || name == std::string(symbol).append(kInlined));
     found |= target_.back();
     if (!found && name.find(symbol) != std::string::npos) {
       similar.insert(printable(name));

@@ -10,6 +10,7 @@
 #include "perf/data_reader.h"
 #include "perf/interpret.h"
 #include "pprof/pprof.h"
+#include "report/inlined_frames.h"
 #include "symbols/jit_symbols.h"
 #include "symbols/resolve.h"
 
@@ -68,8 +69,8 @@ Result<Recorded> read_perf_data(const std::filesystem::path& path, Parts parts,
   interpreter.set_build_ids(reader->build_ids());
   const auto by_path_alone = unidentified(interpreter.profile());
   Recorded recorded{std::move(interpreter.profile()), {}, reader->notes()};
-  for (std::string& note :
-       resolve(recorded.profile, {.lines = parts.lines, .loaded_at = interpreter.loaded_at()})) {
+  for (std::string& note : resolve(recorded.profile, {.lines = parts.lines || parts.inlined_frames,
+                                                     .loaded_at = interpreter.loaded_at()})) {
     recorded.notes.push_back(std::move(note));
   }
   if (by_path_alone) {
@@ -78,13 +79,37 @@ Result<Recorded> read_perf_data(const std::filesystem::path& path, Parts parts,
   return recorded;
 }
 
-Result<Recorded> read_pprof(const std::filesystem::path& path,
-                            std::optional<SessionRecord> session) {
-  auto profile = pprof::read(path);
+Result<Recorded> read_pprof(const std::filesystem::path& path, const ReadProgress& progress,
+                            std::optional<SessionRecord> session = {}) {
+  auto profile = pprof::read(path, progress);
   if (!profile) {
     return std::unexpected(profile.error());
   }
   return Recorded{*std::move(profile), std::move(session), {}};
+}
+
+Result<Recorded> read_whatever(const std::filesystem::path& source, Parts parts,
+                               const ReadProgress& progress) {
+  std::error_code error;
+  const auto status = std::filesystem::status(source, error);
+  if (!std::filesystem::exists(status)) {
+    return fail(
+        "{} does not exist; `xenoprof record` makes a session, by default in "
+        "xenoprof.session.",
+        source.string());
+  }
+  if (!std::filesystem::is_directory(status)) {
+    return is_perf_data(source) ? read_perf_data(source, parts, progress)
+                                : read_pprof(source, progress);
+  }
+  if (!std::filesystem::exists(source / kProfileFile, error)) {
+    return fail("{} is not a session: there is no {} in it.", source.string(), kProfileFile);
+  }
+  auto session = read_session(source / kSessionFile);
+  if (!session) {
+    return std::unexpected(session.error());
+  }
+  return read_pprof(source / kProfileFile, progress, *std::move(session));
 }
 
 }  // namespace
@@ -102,25 +127,11 @@ Parts parts_of(bool stacks, const std::vector<FilterTerm>& filter,
 
 Result<Recorded> read_source(const std::filesystem::path& source, Parts parts,
                              const ReadProgress& progress) {
-  std::error_code error;
-  const auto status = std::filesystem::status(source, error);
-  if (!std::filesystem::exists(status)) {
-    return fail(
-        "{} does not exist; `xenoprof record` makes a session, by default in "
-        "xenoprof.session.",
-        source.string());
+  auto recorded = read_whatever(source, parts, progress);
+  if (recorded && parts.inlined_frames) {
+    recorded->profile = with_inlined_frames(recorded->profile);
   }
-  if (!std::filesystem::is_directory(status)) {
-    return is_perf_data(source) ? read_perf_data(source, parts, progress) : read_pprof(source, {});
-  }
-  if (!std::filesystem::exists(source / kProfileFile, error)) {
-    return fail("{} is not a session: there is no {} in it.", source.string(), kProfileFile);
-  }
-  auto session = read_session(source / kSessionFile);
-  if (!session) {
-    return std::unexpected(session.error());
-  }
-  return read_pprof(source / kProfileFile, *std::move(session));
+  return recorded;
 }
 
 }  // namespace xenoprof

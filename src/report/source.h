@@ -25,9 +25,10 @@ struct Recorded {
 
 // What a view looks at of a perf.data: it need not wait for the rest.
 struct Parts {
-  bool stacks = true;   // else their leaves alone
-  bool threads = true;  // numbers of processes, threads and CPUs
-  bool lines = true;    // of the source, with the functions that were inlined there
+  bool stacks = true;           // else their leaves alone
+  bool threads = true;          // numbers of processes, threads and CPUs
+  bool lines = true;            // of the source, with the functions that were inlined there
+  bool inlined_frames = false;  // those functions are frames of their own; takes the lines
 };
 
 // Those that a view looks at which filters so and shows these columns.
@@ -35,7 +36,7 @@ Parts parts_of(bool stacks, const std::vector<FilterTerm>& filter,
                const std::vector<Column>& columns = {});
 
 // A session's folder, a pprof file, or a perf.data; a profile that is made already keeps all its
-// parts. `progress` is told now and then how much of a perf.data has been read.
+// parts. `progress` is told now and then how much of the file has been read.
 using ReadProgress = std::function<void(double share)>;
 Result<Recorded> read_source(const std::filesystem::path& source, Parts parts = {},
                              const ReadProgress& progress = {});

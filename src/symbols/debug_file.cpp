@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "symbols/child_process.h"
 
@@ -64,12 +66,19 @@ bool has_checksum(const ElfFile& file, std::uint32_t wanted) {
   return false;
 }
 
-std::optional<ElfFile> by_build_id(const ElfFile& file, const std::filesystem::path& path) {
+std::optional<ElfFile> open_checked(const std::string& build_id,
+                                    const std::filesystem::path& path) {
   auto found = ElfFile::open(path);
-  if (!found || found->build_id() != file.build_id()) {
+  if (!found || found->build_id() != build_id) {
     return std::nullopt;
   }
   return *std::move(found);
+}
+
+std::optional<ElfFile> by_build_id(const std::string& id, const DebugSearch& search) {
+  return id.size() <= 2 ? std::nullopt
+                        : open_checked(id, search.root / ".build-id" / id.substr(0, 2) /
+                                               (id.substr(2) + ".debug"));
 }
 
 std::optional<ElfFile> by_link(const ElfFile& file, const std::filesystem::path& path,
@@ -92,18 +101,18 @@ std::optional<ElfFile> by_link(const ElfFile& file, const std::filesystem::path&
 
 // Through the program, because its library cannot be loaded into a static program. It keeps what
 // it fetched in the user's cache.
-std::optional<ElfFile> from_debuginfod(const ElfFile& file, DebugSearch& search) {
+std::optional<ElfFile> from_debuginfod(const std::string& build_id, DebugSearch& search) {
   const char* servers = std::getenv("DEBUGINFOD_URLS");
   if (servers == nullptr || *servers == '\0' || search.debuginfod.count() <= 0) {
     return std::nullopt;
   }
   const auto begin = std::chrono::steady_clock::now();
-  const std::string said = output_of({"debuginfod-find", "debuginfo", file.build_id()},
+  const std::string said = output_of({"debuginfod-find", "debuginfo", build_id},
                                      {.time = search.debuginfod, .output = 4096});
   search.debuginfod -= std::chrono::duration_cast<std::chrono::milliseconds>(
       std::chrono::steady_clock::now() - begin);
   const std::string path = said.substr(0, said.find('\n'));
-  return path.starts_with('/') ? by_build_id(file, path) : std::nullopt;
+  return path.starts_with('/') ? open_checked(build_id, path) : std::nullopt;
 }
 
 }  // namespace
@@ -111,17 +120,39 @@ std::optional<ElfFile> from_debuginfod(const ElfFile& file, DebugSearch& search)
 std::optional<ElfFile> find_debug_file(const ElfFile& file, const std::filesystem::path& path,
                                        DebugSearch& search) {
   const std::string& id = file.build_id();
-  if (id.size() > 2) {
-    const auto name = search.root / ".build-id" / id.substr(0, 2) / (id.substr(2) + ".debug");
-    if (auto found = by_build_id(file, name)) {
-      return found;
-    }
+  if (auto found = by_build_id(id, search)) {
+    return found;
   }
   if (auto found = by_link(file, path, search.root)) {
     return found;
   }
   const bool complete = file.has_data(".debug_info");
-  return complete || id.empty() ? std::nullopt : from_debuginfod(file, search);
+  return complete || id.empty() ? std::nullopt : from_debuginfod(id, search);
+}
+
+std::optional<ElfFile> find_kernel_file(const std::string& build_id, DebugSearch& search) {
+  if (build_id.empty()) {
+    return std::nullopt;
+  }
+  if (auto found = by_build_id(build_id, search)) {
+    return found;
+  }
+  // Debian: boot/vmlinux-RELEASE. Fedora: lib/modules/RELEASE/vmlinux.
+  std::error_code error;
+  std::vector<std::filesystem::path> candidates;
+  for (const auto& entry : std::filesystem::directory_iterator(search.root / "boot", error)) {
+    candidates.push_back(entry.path());
+  }
+  for (const auto& entry :
+       std::filesystem::directory_iterator(search.root / "lib/modules", error)) {
+    candidates.push_back(entry.path() / "vmlinux");
+  }
+  for (const auto& candidate : candidates) {
+    if (auto found = open_checked(build_id, candidate)) {
+      return found;
+    }
+  }
+  return from_debuginfod(build_id, search);
 }
 
 std::optional<ElfFile> read_mini_debug_info(const ElfFile& file) {

@@ -23,6 +23,10 @@ struct DebugSearch {
 std::optional<ElfFile> find_debug_file(const ElfFile& file, const std::filesystem::path& path,
                                        DebugSearch& search);
 
+// The kernel (or Xen) of that build-id as a file with debug information: by build-id, among the
+// vmlinux files that distributions put there under its release's name, then from debuginfod.
+std::optional<ElfFile> find_kernel_file(const std::string& build_id, DebugSearch& search);
+
 // The ELF file with more symbols that lies compressed in .gnu_debugdata.
 std::optional<ElfFile> read_mini_debug_info(const ElfFile& file);
 

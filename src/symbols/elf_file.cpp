@@ -137,6 +137,15 @@ std::optional<std::uint64_t> ElfFile::address_of(std::uint64_t offset) const {
   return std::nullopt;
 }
 
+std::optional<std::uint64_t> ElfFile::offset_of(std::uint64_t address) const {
+  for (const Segment& segment : segments_) {
+    if (address >= segment.start && address - segment.start < segment.file_size) {
+      return address - segment.start + segment.offset;
+    }
+  }
+  return std::nullopt;
+}
+
 Elf_Scn* ElfFile::section(std::string_view name) const {
   std::size_t names = 0;
   if (elf_getshdrstrndx(elf(), &names) != 0) {

@@ -38,6 +38,7 @@ class ElfFile {
   const std::string& build_id() const { return build_id_; }  // lower-case hex, "" if it has none
   const std::vector<Segment>& segments() const { return segments_; }
   std::optional<std::uint64_t> address_of(std::uint64_t offset) const;
+  std::optional<std::uint64_t> offset_of(std::uint64_t address) const;
 
   // Null where there is none. Its data may be missing all the same: see data_of().
   Elf_Scn* section(std::string_view name) const;

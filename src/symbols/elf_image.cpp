@@ -212,6 +212,12 @@ Result<ElfImage> read_elf(const std::filesystem::path& path, DebugSearch& search
   return image;
 }
 
+ElfImage whole_image(ElfFile file) {
+  ElfImage image{std::move(file), std::nullopt, {}};
+  read_symbols(image);
+  return image;
+}
+
 Result<ElfImage> read_vdso() {
   auto* const base = reinterpret_cast<char*>(getauxval(AT_SYSINFO_EHDR));
   if (base == nullptr) {
@@ -225,9 +231,7 @@ Result<ElfImage> read_vdso() {
   if (!file) {
     return fail("The vDSO of this kernel cannot be read: {}.", file.error().message);
   }
-  ElfImage image{*std::move(file), std::nullopt, {}};
-  read_symbols(image);
-  return image;
+  return whole_image(*std::move(file));
 }
 
 }  // namespace xenoprof

@@ -22,6 +22,9 @@ struct ElfImage {
 // what .gnu_debugdata adds to them.
 Result<ElfImage> read_elf(const std::filesystem::path& path, DebugSearch& search);
 
+// Of a file that has its debug information, and its code, in it.
+ElfImage whole_image(ElfFile file);
+
 // The vDSO that the kernel maps into every 64-bit process.
 Result<ElfImage> read_vdso();
 

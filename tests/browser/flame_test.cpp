@@ -7,6 +7,7 @@
 
 #include <fstream>
 
+#include "../unit/stacks.h"
 #include "browser.h"
 
 namespace xenoprof {
@@ -17,41 +18,20 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-struct Place {
-  const char* image;
-  const char* symbol;
-  std::uint64_t address;
-};
-
 constexpr std::uint64_t kKernel = 0xffffffff81000000;
 constexpr std::uint64_t kXen = 0xffff82d040200000;
 
-const Place kMain{"/usr/bin/compute", "main", 0x1000};
-const Place kMultiply{"/usr/bin/compute", "multiply", 0x2000};
-const Place kSend{"/usr/bin/iperf3", "send_all", 0x3000};
-const Place kTcp{"[kernel]", "tcp_sendmsg", kKernel};
-const Place kGrant{"[xen]", "gnttab_copy", kXen};
+const Call kMain{"/usr/bin/compute", "main", 0x1000};
+const Call kMultiply{"/usr/bin/compute", "multiply", 0x2000};
+const Call kSend{"/usr/bin/iperf3", "send_all", 0x3000};
+const Call kTcp{"[kernel]", "tcp_sendmsg", kKernel};
+const Call kGrant{"[xen]", "gnttab_copy", kXen};
 
-struct Fall {
-  const char* domain;
-  const char* process;
-  Mode mode;
-  std::vector<Place> leaf_first;
-};
-
-void add(Profile& profile, const Fall& fall, std::vector<std::uint64_t> samples) {
-  SampleKey key;
-  key.domain = profile.intern(fall.domain);
-  key.process = profile.intern(fall.process);
-  key.mode = fall.mode;
-  std::vector<LocationId> stack;
-  for (const Place& place : fall.leaf_first) {
-    stack.push_back(profile.add_location(profile.add_image(place.image, ""), place.address,
-                                         profile.intern(place.symbol)));
-  }
-  key.stack = profile.add_stack(stack);
-  for (std::size_t event = 0; event < samples.size(); ++event) {
-    profile.add(key, event, samples[event]);
+// As many samples of each event.
+void add(Profile& profile, StackSample one, const std::vector<std::uint64_t>& samples) {
+  for (one.event = 0; one.event < samples.size(); ++one.event) {
+    one.samples = samples[one.event];
+    add(profile, one);
   }
 }
 
@@ -59,9 +39,10 @@ void add(Profile& profile, const Fall& fall, std::vector<std::uint64_t> samples)
 // 400 misses: 100 of guest2, 300 of Xen.
 Recorded small_session() {
   Profile profile({{"instructions", 1'000'000}, {"dtlb-misses", 5'000}});
-  add(profile, {"guest2", "compute", Mode::kUser, {kMultiply, kMain}}, {600, 100});
-  add(profile, {"dom0", "iperf3", Mode::kKernel, {kTcp, kSend}}, {300, 0});
-  add(profile, {"dom0", "iperf3", Mode::kHypervisor, {kGrant, kTcp, kSend}}, {100, 300});
+  add(profile, {.calls = {kMain, kMultiply}, .domain = "guest2", .process = "compute"}, {600, 100});
+  add(profile, {.calls = {kSend, kTcp}, .process = "iperf3", .mode = Mode::kKernel}, {300, 0});
+  add(profile, {.calls = {kSend, kTcp, kGrant}, .process = "iperf3", .mode = Mode::kHypervisor},
+      {100, 300});
   Recorded recorded{std::move(profile), SessionRecord(), {}};
   recorded.session->started = "2026-02-03T10:20:30+00:00";
   recorded.session->seconds = 10;
@@ -239,7 +220,7 @@ TEST_F(FlamePage, SortsItsTable) {
 TEST_F(FlamePage, RunsNothingThatAGuestNamesItself) {
   const char* const evil = "</script><img src=x onerror='window.broken = 1'><!--";
   Profile profile({{"cycles", 1}});
-  add(profile, {evil, evil, Mode::kUser, {{evil, evil, 0x10}}}, {100});
+  add(profile, {.calls = {{evil, evil, 0x10}}, .domain = evil, .process = evil}, {100});
   Recorded recorded{std::move(profile), SessionRecord(), {evil}};
   recorded.session->machine = evil;
   recorded.session->domains = {{.name = evil, .role = evil}};
@@ -256,9 +237,9 @@ TEST_F(FlamePage, ColoursOnlyWhatDiffersBeyondSamplingError) {
   Profile before({{"cycles", 1}});
   Profile after({{"cycles", 1}});
   const auto fill = [](Profile& profile, std::uint64_t grown, std::uint64_t same) {
-    add(profile, {"dom0", "p", Mode::kUser, {{"/bin/p", "grown", 1}}}, {grown});
-    add(profile, {"dom0", "p", Mode::kUser, {{"/bin/p", "same", 2}}}, {same});
-    add(profile, {"dom0", "p", Mode::kUser, {{"/bin/p", "shrunk", 3}}}, {1000 - grown - same});
+    add(profile, {.calls = {{"/bin/p", "grown", 1}}, .process = "p"}, {grown});
+    add(profile, {.calls = {{"/bin/p", "same", 2}}, .process = "p"}, {same});
+    add(profile, {.calls = {{"/bin/p", "shrunk", 3}}, .process = "p"}, {1000 - grown - same});
   };
   fill(before, 100, 300);
   fill(after, 400, 310);

@@ -9,22 +9,17 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <map>
 #include <ostream>
-#include <regex>
 #include <string>
 #include <utility>
 
 #include "report/session_file.h"
-#include "report/source.h"
+#include "sample_counts.h"
 
 namespace xenoprof {
 namespace {
 
 namespace fs = std::filesystem;
-
-// By "process | image | function".
-using Counts = std::map<std::string, std::uint64_t>;
 
 std::pair<std::string, bool> run(const std::string& command) {
   std::FILE* const pipe = ::popen(command.c_str(), "r");
@@ -36,106 +31,28 @@ std::pair<std::string, bool> run(const std::string& command) {
   return {text, ::pclose(pipe) == 0};
 }
 
-bool is_memory(const std::string& image) {
-  for (const char* const start : {"//", "/memfd:", "/SYSV", "/dev/zero", "anon_inode:",
-                                  "/tmp/perf-", "[heap]", "[stack", "[unknown]", "[jit"}) {
-    if (image.starts_with(start)) {
-      return true;
-    }
-  }
-  return false;
-}
-
-// Where perf and xenoprof say the same in different words: the names of the kernel and its modules,
-// and memory that is no file, which xenoprof does not tell apart. Procedure linkage
-// tables have no symbols: perf makes names up for some, and lets _init, which stands before them
-// and has no length, reach over others.
-std::string line(const std::string& process, std::string image, std::string function) {
-  std::smatch part;
-  if (image.starts_with("[kernel.kallsyms]") || image == "[kernel]") {
-    image = "[kernel]";
-  } else if (static const std::regex kModule(R"(.*/([^/]*)\.ko(\.\w+)?)");
-             std::regex_match(image, part, kModule)) {
-    image = "[" + part[1].str() + "]";
-    std::replace(image.begin(), image.end(), '-', '_');
-  } else if (is_memory(image)) {
-    image = "[unknown]";
-    function.clear();
-  }
-  if (function == "[unknown]" || function.ends_with("@plt") || function == "_init") {
-    function.clear();
-  }
-  return process + " | " + image + " | " + function;
-}
-
-Counts counts_of_perf(const fs::path& file) {
-  const auto [text, good] = run("perf script -G -F comm,ip,sym,dso -i '" + file.string() + "' 2>'" +
+SampleCounts counts_of_perf(const fs::path& file) {
+  const auto [text, good] = run(std::string(kPerfScript) + " -i '" + file.string() + "' 2>'" +
                                 file.string() + ".errors'");
   EXPECT_TRUE(good);
-  Counts counts;
-  // "   process name   address function (image)"
-  static const std::regex kLine(
-      R"(\s*(.*?)\s+([0-9a-f]{6,16}) (.*) \(([^()]*(?: \(deleted\))?)\)\s*)");
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = std::min(text.find('\n', at), text.size());
-    const std::string one = text.substr(at, end - at);
-    at = end + 1;
-    std::smatch part;
-    if (std::regex_match(one, part, kLine)) {
-      ++counts[line(part[1], part[4], part[3])];
-    } else {
-      EXPECT_TRUE(one.empty()) << "perf says what this test cannot read: " << one;
-    }
-  }
-  return counts;
+  return counts_of_perf_script(text);
 }
 
-Counts counts_of_xenoprof(const fs::path& file) {
-  const auto recorded = read_source(file);
-  EXPECT_TRUE(recorded) << recorded.error().message;
-  Counts counts;
-  if (recorded) {
-    const Profile& profile = recorded->profile;
-    for (const Sample& sample : profile.samples()) {
-      const Location& leaf = profile.leaf(sample);
-      std::uint64_t& count =
-          counts[line(std::string(profile.text(sample.key.process)),
-                      std::string(profile.text(profile.images()[leaf.image].name)),
-                      std::string(profile.text(leaf.symbol)))];
-      for (const std::uint64_t samples : sample.samples) {
-        count += samples;
-      }
-    }
-  }
-  return counts;
-}
-
-std::uint64_t sum(const Counts& counts) {
-  std::uint64_t sum = 0;
-  for (const auto& [line, count] : counts) {
-    sum += count;
-  }
-  return sum;
+SampleCounts counts_of_xenoprof(const char* report, const fs::path& file) {
+  const auto [text, good] = run(std::string(XENOPROF_PROGRAMS "/xenoprof ") + report + " '" +
+                                file.string() + "' 2>'" + file.string() + ".errors'");
+  EXPECT_TRUE(good);
+  return counts_of_report(text);
 }
 
 // perf's answers about a perf.data, ours about the same samples.
 void compare(const fs::path& perf_data, const fs::path& source, const char* shows) {
-  const Counts theirs = counts_of_perf(perf_data);
-  const Counts ours = counts_of_xenoprof(source);
+  const SampleCounts theirs = counts_of_perf(perf_data);
   EXPECT_GE(sum(theirs), 20u) << "too few samples to tell anything";
-  EXPECT_EQ(sum(ours), sum(theirs));
-  for (const auto& [line, count] : theirs) {
-    const auto found = ours.find(line);
-    EXPECT_EQ(found == ours.end() ? 0 : found->second, count) << line << " in perf's counts";
+  for (const char* report : kReports) {
+    SCOPED_TRACE(report);
+    expect_same(theirs, counts_of_xenoprof(report, source), shows);
   }
-  for (const auto& [line, count] : ours) {
-    EXPECT_TRUE(theirs.contains(line)) << line << " in ours alone: " << count;
-  }
-  bool shown = false;
-  for (const auto& [line, count] : ours) {
-    shown = shown || line.find(shows) != std::string::npos;
-  }
-  EXPECT_TRUE(shown) << "no sample of " << shows;
 }
 
 struct Recording {
@@ -206,7 +123,7 @@ TEST_P(XenoprofRecord, GivesTheSameCountsAsPerfFindsInItsFile) {
     EXPECT_EQ(event.taken, event.delivered) << event.name;
     delivered += event.delivered;
   }
-  EXPECT_EQ(delivered, sum(counts_of_xenoprof(folder_ / "session")));
+  EXPECT_EQ(delivered, sum(counts_of_xenoprof(kReports[0], folder_ / "session")));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -252,6 +169,12 @@ INSTANTIATE_TEST_SUITE_P(
         Recording{"SplitDebug", "-F 4000", "$T/split spend", "turn", kSplit},
         Recording{"Namespaces", "-F 4000 --namespaces", "unshare -pfmn $B/busy forks 50", "turn",
                   "unshare -pfmn true"},
+        // A program that nobody else can see.
+        Recording{
+            "Container", "-F 4000 --namespaces",
+            "unshare -pfm sh -c 'mount -t tmpfs none $T/root && cp $B/busy $T/root/contained && "
+            "$T/root/contained spend 100'",
+            "contained | ", "mkdir $T/root && unshare -pfm mount -t tmpfs none $T/root"},
         Recording{"Pipe", "-F 4000 -o -", "$B/busy forks 50", "turn"},
         Recording{"PipeOfSeveralEvents", "-e page-faults -F 4000 -g -o -", "$B/busy threads 50",
                   "worker 1 | "},

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// On tests/programs/inlined.cpp as the compiler left it.
+// On tests/programs/inlined.cpp and kernel.c as the compiler left them.
 #include "report/annotate.h"
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "model/text.h"
 #include "symbols/image_code.h"
 #include "symbols/instructions.h"
 #include "symbols/resolve.h"
+#include "temporary_folder.h"
 
 namespace xenoprof {
 namespace {
@@ -166,8 +168,121 @@ TEST_F(AnnotateTest, TheHypervisorHasAddressesOnly) {
   add(0xffff82d040200010, 0, 7, "dom0", kXenImage);
   name("do_mmu_update");
   const Json whole = json({.symbol = "do_mmu_update"});
-  EXPECT_NE(note_of(whole).find("Xen's code"), std::string::npos);
+  EXPECT_NE(note_of(whole).find("Xen's memory cannot be read"), std::string::npos);
+  EXPECT_NE(note_of(whole).find("--vmlinux FILE"), std::string::npos);
   EXPECT_EQ(whole["functions"][0]["instructions"][0]["address"], 0xffff82d040200010);
+}
+
+// On tests/programs/kernel.c, loaded 0x1a000000 higher than it was linked to.
+class KernelAnnotateTest : public testing::Test {
+ protected:
+  static constexpr const char* kFile = XENOPROF_KERNEL;
+  static constexpr std::uint64_t kMoved = 0x1a000000;
+
+  KernelAnnotateTest() {
+    auto file = ElfFile::open(kFile);
+    EXPECT_TRUE(file) << file.error().message;
+    build_id_ = file->build_id();
+    EXPECT_NE(build_id_, "");
+    const ElfImage image = whole_image(*std::move(file));
+    for (std::uint64_t address = 0xffffffff81000000; address < 0xffffffff81001000; ++address) {
+      const auto offset = image.file.offset_of(address);
+      const auto symbol = offset ? image.symbols.find(*offset) : std::nullopt;
+      if (symbol && symbol->start == *offset) {
+        start_of_[std::string(symbol->name)] = address + kMoved;
+      }
+    }
+    EXPECT_TRUE(start_of_.contains("update_time") && start_of_.contains("update_load"));
+  }
+  // Samples of `function`, `by` bytes behind its start.
+  void add(const std::string& function, std::uint64_t samples, std::string_view name = "",
+           std::uint64_t by = 0) {
+    const LocationId leaf =
+        profile_.add_location(profile_.add_image(kKernelImage, build_id_), start_of_[function] + by,
+                              profile_.intern(name.empty() ? std::string_view(function) : name));
+    const StackId stack = profile_.add_stack(std::vector{leaf});
+    profile_.add({.stack = stack, .mode = Mode::kKernel}, 0, samples);
+  }
+  Json json(const std::string& symbol) const {
+    const auto text =
+        annotate(profile_, {.symbol = symbol, .vmlinux = kFile, .format = Format::kJson});
+    EXPECT_TRUE(text) << text.error().message;
+    return text ? Json::parse(*text) : Json();
+  }
+
+  Profile profile_{{{"cycles", 1000}}};
+  std::string build_id_;
+  std::map<std::string, std::uint64_t> start_of_;
+};
+
+TEST_F(KernelAnnotateTest, CodeAndSourceAreThoseOfTheGivenFileWhereverItWasLoaded) {
+  add("update_time", 7);
+  add("update_load", 2);
+  const Json whole = json("update_time");
+  EXPECT_EQ(whole["notes"], Json::array());
+  const Json& function = whole["functions"][0];
+  const Json& first = function["instructions"][0];
+  EXPECT_EQ(first["address"], start_of_["update_time"]);
+  EXPECT_EQ(first["samples"]["cycles"], 7);
+  EXPECT_NE(first["text"], "");
+  EXPECT_EQ(first["lines"].back()["function"], "update_time");
+  EXPECT_NE(function["files"][0]["path"].get<std::string>().find("kernel.c"), std::string::npos);
+  EXPECT_TRUE(function["files"][0]["lines"][0].contains("text"));
+}
+
+TEST_F(KernelAnnotateTest, TheFileIsFoundWhereDistributionsPutIt) {
+  const std::vector<NamedAddress> functions = {{start_of_["update_time"], "update_time"}};
+  for (const std::string& where :
+       {".build-id/" + build_id_.substr(0, 2) + "/" + build_id_.substr(2) + ".debug",
+        std::string("boot/vmlinux-6.1.0"), std::string("lib/modules/6.1.0/vmlinux")}) {
+    const TemporaryFolder root;
+    std::filesystem::create_directories((root / where).parent_path());
+    std::filesystem::create_symlink(kFile, root / where);
+    EXPECT_TRUE(ImageCode::open(
+        kKernelImage, build_id_,
+        {.file = {}, .functions = functions, .debug = {.root = root.path(), .debuginfod = {}}}))
+        << where;
+    EXPECT_FALSE(ImageCode::open(
+        kKernelImage, "0123456789",
+        {.file = {}, .functions = functions, .debug = {.root = root.path(), .debuginfod = {}}}))
+        << where;
+  }
+}
+
+TEST_F(KernelAnnotateTest, OneOfManyFunctionsMayHaveAnotherNameThere) {
+  add("update_time", 7);
+  add("update_time", 1, "", 1);
+  add("update_load", 2, "update_alias");
+  const Json whole = json("update_alias");
+  EXPECT_EQ(whole["notes"], Json::array());
+  EXPECT_EQ(whole["functions"][0]["instructions"][0]["samples"]["cycles"], 2);
+}
+
+TEST_F(KernelAnnotateTest, AFileWhoseFunctionsLieElsewhereIsNotUsed) {
+  add("update_time", 7, "update_load");
+  add("update_load", 2, "update_time");
+  const Json whole = json("update_load");
+  EXPECT_NE(note_of(whole).find("do not lie as they did"), std::string::npos) << note_of(whole);
+  EXPECT_FALSE(whole["functions"][0]["instructions"][0].contains("text"));
+}
+
+TEST_F(KernelAnnotateTest, AnotherKernelsFileIsNotUsed) {
+  build_id_ = "0123456789";
+  add("update_time", 7);
+  const Json whole = json("update_time");
+  EXPECT_NE(note_of(whole).find("is not the [kernel] that ran"), std::string::npos)
+      << note_of(whole);
+  EXPECT_FALSE(whole["functions"][0]["instructions"][0].contains("text"));
+}
+
+TEST_F(KernelAnnotateTest, WithoutAFileASentenceSaysWhatToDo) {
+  build_id_ = "0123456789";
+  add("update_time", 7);
+  const auto text = annotate(profile_, {.symbol = "update_time", .format = Format::kJson});
+  ASSERT_TRUE(text) << text.error().message;
+  const std::string note = note_of(Json::parse(*text));
+  EXPECT_NE(note.find("there is no file of it here"), std::string::npos) << note;
+  EXPECT_NE(note.find("--vmlinux FILE"), std::string::npos) << note;
 }
 
 TEST_F(AnnotateTest, FiltersChooseTheSamples) {

@@ -12,19 +12,13 @@
 #include <variant>
 
 #include "perf/data_reader.h"
+#include "temporary_folder.h"
 
 namespace xenoprof {
 namespace {
 
 class DomainDataTest : public testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = std::filesystem::temp_directory_path() /
-              ("xenoprof-domain-data-" + std::to_string(::getpid()));
-    std::filesystem::create_directories(folder_);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   static std::string text(perf::Bytes bytes) {
     return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   }
@@ -35,7 +29,7 @@ class DomainDataTest : public testing::Test {
   // perf has two names for the second, and the file only one until it is finished.
   perf::Layout layout_{.events = {{"instructions", 100000}, {"cpu-cycles", 200000}}};
   perf::RecordBuilder builder_{layout_};
-  std::filesystem::path folder_;
+  const TemporaryFolder folder_;
 };
 
 TEST_F(DomainDataTest, WhatAParticipantSendsIsInFileAndProfile) {

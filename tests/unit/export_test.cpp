@@ -12,6 +12,7 @@
 #include "perf/data_reader.h"
 #include "perf/interpret.h"
 #include "stacks.h"
+#include "temporary_folder.h"
 
 namespace xenoprof {
 namespace {
@@ -129,8 +130,6 @@ TEST(Firefox, TablesAgree) {
 
 class PerfExport : public ::testing::Test {
  protected:
-  ~PerfExport() override { std::filesystem::remove(path_); }
-
   Profile there_and_back(const Profile& profile) {
     const auto done = write_perf_data(profile, path_);
     EXPECT_TRUE(done) << done.error().message;
@@ -143,8 +142,8 @@ class PerfExport : public ::testing::Test {
     return std::move(interpreter.profile());
   }
 
-  const std::filesystem::path path_ =
-      std::filesystem::temp_directory_path() / ("xenoprof-export-" + std::to_string(::getpid()));
+  const TemporaryFolder folder_;
+  const std::filesystem::path path_ = folder_ / "perf.data";
 };
 
 TEST_F(PerfExport, BringsEverySampleUnderItsDomain) {

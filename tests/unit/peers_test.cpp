@@ -15,6 +15,7 @@
 #include "perf/records.h"
 #include "pprof/pprof.h"
 #include "session/protocol.h"
+#include "temporary_folder.h"
 
 namespace xenoprof {
 namespace {
@@ -27,9 +28,6 @@ constexpr std::uint16_t kPassiveId = 9;
 class PeersTest : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ =
-        std::filesystem::temp_directory_path() / ("xenoprof-peers-" + std::to_string(getpid()));
-    std::filesystem::create_directories(folder_);
     peers_.agreed(layout_.events);
     for (const std::uint16_t id : {0, 1, 2}) {
       auto both = local_channel();
@@ -42,7 +40,6 @@ class PeersTest : public testing::Test {
     }
     peers_.passive.push_back({.domain = {.id = kPassiveId, .name = "passive"}});
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   Peer& guest() { return peers_.active[1]; }
   const std::string& problem() { return guest().problem; }
@@ -173,7 +170,7 @@ class PeersTest : public testing::Test {
   }
 
   perf::Layout layout_{.events = {{"instructions", 100000}}};
-  std::filesystem::path folder_;
+  const TemporaryFolder folder_;
   Peers peers_;
   std::vector<std::unique_ptr<Connection>> ends_;  // of the participants
 };

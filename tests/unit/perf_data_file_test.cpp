@@ -16,6 +16,7 @@
 #include "perf/data_format.h"
 #include "perf/data_reader.h"
 #include "perf/interpret.h"
+#include "temporary_folder.h"
 
 namespace xenoprof::perf {
 namespace {
@@ -34,14 +35,6 @@ void write_file(const fs::path& path, std::string_view text) {
 
 class PerfDataFile : public testing::Test {
  protected:
-  void SetUp() override {
-    char name[] = "/tmp/xenoprof-test-XXXXXX";
-    ASSERT_NE(::mkdtemp(name), nullptr);
-    folder_ = name;
-    path_ = folder_ / "perf.data";
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   // A process, its mapping and samples of it in every mode.
   void write_records(DataWriter& writer, int samples = 3) {
     RecordBuilder build(layout_);
@@ -103,8 +96,8 @@ class PerfDataFile : public testing::Test {
     return {text, ::pclose(pipe)};
   }
 
-  fs::path folder_;
-  fs::path path_;
+  const TemporaryFolder folder_;
+  const std::filesystem::path path_ = folder_ / "perf.data";
   Layout layout_ = {.events = {{"instructions", 1000000}, {"dtlb-misses", 2000}},
                     .call_chains = true};
 };
@@ -255,7 +248,7 @@ TEST_F(PerfDataFile, OtherFilesAreRefusedWithTheirReason) {
   using namespace std::string_literals;
   EXPECT_NE(reason("PERFILE2\x10\0\0\0\0\0\0\0"s).find("describes no event"), std::string::npos);
   EXPECT_NE(reason("2ELIFREP\0\0\0\0\0\0\0\x68"s).find("big-endian"), std::string::npos);
-  EXPECT_FALSE(DataReader::open(folder_));
+  EXPECT_FALSE(DataReader::open(folder_.path()));
   EXPECT_FALSE(DataReader::open(folder_ / "none"));
   EXPECT_FALSE(DataReader::open("/dev/zero"));
 }

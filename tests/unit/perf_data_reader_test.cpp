@@ -15,6 +15,7 @@
 
 #include "perf/data_reader.h"
 #include "perf/interpret.h"
+#include "temporary_folder.h"
 
 namespace xenoprof::perf {
 namespace {
@@ -94,14 +95,6 @@ Buffer round() {
 
 class PerfDataReader : public testing::Test {
  protected:
-  void SetUp() override {
-    char name[] = "/tmp/xenoprof-test-XXXXXX";
-    ASSERT_NE(::mkdtemp(name), nullptr);
-    folder_ = name;
-    path_ = folder_ / "perf.data";
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   // The events have the identifiers 100, 200, ...
   void write_file(const std::vector<perf_event_attr>& attrs, const Buffer& data,
                   const std::vector<std::pair<unsigned, Buffer>>& features = {}) {
@@ -177,8 +170,8 @@ class PerfDataReader : public testing::Test {
     return lines;
   }
 
-  std::filesystem::path folder_;
-  std::filesystem::path path_;
+  const TemporaryFolder folder_;
+  const std::filesystem::path path_ = folder_ / "perf.data";
   Layout layout_;
   std::vector<std::string> notes_;
 };
@@ -269,11 +262,16 @@ TEST_F(PerfDataReader, PipesDescribeThemselvesAsTheyGo) {
   const Buffer trace = joined({record(71, 0, words({24, 0, 0, 0, 0})), Buffer(24)});
   Buffer attribute;
   put(attribute, event);
+  Buffer other;
+  put(other, attr(PERF_TYPE_RAW, 0xc1));
   write_pipe({record(64, 0, joined({attribute, words({100, 101})})),
+              record(64, 0, joined({other, words({200})})),
+              record(78, 0, joined({words({2, 200}), text("branches")})),
               record(78, 0, joined({words({2, 100}), text("instructions:u")})), tracing,
               comm(5, "prog"), trace, sample(10, 0x1000, 100), sample(20, 0x1000, 101)});
-  EXPECT_THAT(read(), ElementsAre("prog [unknown]+1000: 2"));
+  EXPECT_THAT(read(), ElementsAre("prog [unknown]+1000: 2,0"));
   EXPECT_EQ(layout_.events[0], (Event{"instructions:u", 1000}));
+  EXPECT_EQ(layout_.events[1], (Event{"branches", 1000}));
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("24 bytes of hardware traces")));
 }
 
@@ -427,6 +425,21 @@ TEST_F(PerfDataReader, DamageIsToldWithItsPlace) {
   bad[7] = std::byte{0};
   write_file({kClock}, joined({good, bad}));
   EXPECT_THAT(read(), ElementsAre(HasSubstr("says that it has 4 bytes")));
+}
+
+// Of several events, the identifier tells which form a record has.
+TEST_F(PerfDataReader, ARecordTooShortForItsIdentifierIsDamage) {
+  constexpr std::uint64_t kOld =
+      PERF_SAMPLE_IP | PERF_SAMPLE_TID | PERF_SAMPLE_TIME | PERF_SAMPLE_ID | PERF_SAMPLE_CPU;
+  for (const std::uint64_t fields : {kFields, kOld}) {
+    for (const std::uint32_t type : {PERF_RECORD_SAMPLE, PERF_RECORD_COMM}) {
+      write_file({attr(PERF_TYPE_HARDWARE, 0, fields), attr(PERF_TYPE_HARDWARE, 1, fields)},
+                 record(type, 0, {}));
+      EXPECT_THAT(
+          read(),
+          ElementsAre(HasSubstr(fmt::format("a record of type {} has 8 bytes, too few", type))));
+    }
+  }
 }
 
 TEST_F(PerfDataReader, ManyTurnsOfManyCpusComeInOrder) {

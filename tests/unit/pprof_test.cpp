@@ -3,12 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <fstream>
 #include <random>
 
 #include "pprof/gzip.h"
+#include "temporary_folder.h"
 
 namespace xenoprof {
 namespace {
@@ -103,20 +105,6 @@ std::string error_of(std::string_view message, const pprof::Limits& limits = ppr
   const auto profile = pprof::decode(pprof::gzip(message), limits);
   return profile ? "" : profile.error().message;
 }
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = std::filesystem::temp_directory_path() / "xenoprof-test-XXXXXX";
-    path_ = mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  std::filesystem::path operator/(const char* name) const { return path_ / name; }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 TEST(Pprof, ReadsBackAllItWrote) {
   const Profile profile = small_profile();
@@ -301,6 +289,22 @@ TEST(PprofFile, FailuresNameTheFile) {
   EXPECT_FALSE(pprof::read(folder.path()));
   EXPECT_FALSE(pprof::write(small_profile(), folder / "none" / "profile.pb.gz"));
   EXPECT_FALSE(pprof::write(small_profile(), "/dev/full/x"));
+}
+
+TEST(Pprof, TellsHowMuchOfALargeFileIsRead) {
+  Profile profile({{"cycles", 10}});
+  const ImageId image = profile.add_image("/bin/a", "");
+  for (std::uint64_t address = 0; address < 50'000; ++address) {
+    const std::vector<LocationId> leaf = {profile.add_location(image, address)};
+    profile.add({.stack = profile.add_stack(leaf)}, 0);
+  }
+  std::vector<double> shares;
+  ASSERT_TRUE(pprof::decode(pprof::encode(profile), pprof::kWireLimits,
+                            [&](double share) { shares.push_back(share); }));
+  ASSERT_GE(shares.size(), 4u);
+  EXPECT_TRUE(std::ranges::is_sorted(shares));
+  EXPECT_GT(shares.back(), 0.8);
+  EXPECT_LE(shares.back(), 1);
 }
 
 }  // namespace

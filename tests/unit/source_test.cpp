@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "report/export.h"
+#include "temporary_folder.h"
 
 namespace xenoprof {
 namespace {
@@ -17,11 +18,10 @@ std::string notes_with(std::string_view build_id) {
   const ImageId image = profile.add_image("/missing/program", build_id);
   key.stack = profile.add_frame(0, profile.add_location(image, 0x1000));
   profile.add(key, 0, 1);
-  const auto path =
-      std::filesystem::temp_directory_path() / ("xenoprof-source-" + std::to_string(::getpid()));
+  const TemporaryFolder folder;
+  const auto path = folder / "perf.data";
   EXPECT_TRUE(write_perf_data(profile, path));
   const auto recorded = read_source(path);
-  std::filesystem::remove(path);
   EXPECT_TRUE(recorded);
   std::string all;
   for (const std::string& note : recorded->notes) {

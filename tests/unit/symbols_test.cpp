@@ -17,6 +17,7 @@
 #include "symbols/elf_image.h"
 #include "symbols/jit_symbols.h"
 #include "symbols/resolve.h"
+#include "temporary_folder.h"
 
 namespace xenoprof {
 
@@ -33,23 +34,6 @@ __attribute__((noinline, used)) int local_to_be_found(int x) {
   asm volatile("");
   return x * 5 + 1;
 }
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = std::filesystem::temp_directory_path() / "xenoprof-test-XXXXXX";
-    path_ = mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  std::filesystem::path operator/(const char* name) const { return path_ / name; }
-  std::filesystem::path file(const char* name, std::string_view content) const {
-    std::ofstream(path_ / name, std::ios::binary) << content;
-    return path_ / name;
-  }
-
- private:
-  std::filesystem::path path_;
-};
 
 std::string name_at(const SymbolTable& table, std::uint64_t address) {
   const auto symbol = table.find(address);
