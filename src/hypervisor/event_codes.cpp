@@ -13,24 +13,10 @@
 #include <utility>
 
 #include "driver/xenoprof.h"
+#include "model/event_aliases.h"
 
 namespace xenoprof {
 namespace {
-
-struct Alias {
-  const char* name;
-  const char* meaning;
-  // libpfm4's names, for AMD and for Intel CPUs; the first that this CPU has is meant.
-  std::array<const char*, 2> events;
-};
-
-constexpr Alias kAliases[] = {
-    {"instructions", "retired instructions", {"RETIRED_INSTRUCTIONS", "INSTRUCTION_RETIRED"}},
-    {"cycles", "CPU cycles while not halted", {"CPU_CLK_UNHALTED", "UNHALTED_CORE_CYCLES"}},
-    {"branches",
-     "retired branch instructions",
-     {"RETIRED_BRANCH_INSTRUCTIONS", "BRANCH_INSTRUCTIONS_RETIRED"}},
-};
 
 Result<void> initialise() {
   static const int status = pfm_initialize();
@@ -79,7 +65,7 @@ std::optional<EventCode> encode(const char* name) {
   return code;
 }
 
-const char* pfm_name(const Alias& alias) {
+const char* pfm_name(const EventAlias& alias) {
   for (const char* event : alias.events) {
     if (encode(event)) {
       return event;
@@ -164,7 +150,7 @@ Result<EventCode> encode_event(const std::string& name) {
   if (auto ready = initialise(); !ready) {
     return std::unexpected(ready.error());
   }
-  for (const Alias& alias : kAliases) {
+  for (const EventAlias& alias : kEventAliases) {
     if (name == alias.name) {
       const char* event = pfm_name(alias);
       if (event == nullptr) {
@@ -185,7 +171,7 @@ Result<std::vector<EventDescription>> list_events() {
     return std::unexpected(ready.error());
   }
   std::vector<EventDescription> events;
-  for (const Alias& alias : kAliases) {
+  for (const EventAlias& alias : kEventAliases) {
     if (const char* event = pfm_name(alias)) {
       events.push_back({.name = alias.name, .meaning = alias.meaning, .alias_of = event});
     }

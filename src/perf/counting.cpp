@@ -10,6 +10,8 @@
 #include <charconv>
 #include <optional>
 
+#include "model/event_aliases.h"
+
 namespace xenoprof::perf {
 namespace {
 
@@ -40,6 +42,14 @@ std::optional<Counting> raw(std::string_view name) {
     counting.exclude_kernel = !modifiers.contains('k');
   }
   return counting;
+}
+
+// libpfm4's status.
+int encode(const char* name, perf_event_attr& attr) {
+  pfm_perf_encode_arg_t argument = {};
+  argument.attr = &attr;
+  argument.size = sizeof argument;
+  return pfm_get_os_event_encoding(name, PFM_PLM0 | PFM_PLM3, PFM_OS_PERF_EVENT_EXT, &argument);
 }
 
 }  // namespace
@@ -80,11 +90,14 @@ Result<CountedEvent> find_counted_event(std::string_view text, std::uint64_t fre
                   pfm_strerror(ready));
     }
     perf_event_attr attr = {};
-    pfm_perf_encode_arg_t argument = {};
-    argument.attr = &attr;
-    argument.size = sizeof argument;
-    const int status = pfm_get_os_event_encoding(found.event.name.c_str(), PFM_PLM0 | PFM_PLM3,
-                                                 PFM_OS_PERF_EVENT_EXT, &argument);
+    int status = encode(found.event.name.c_str(), attr);
+    for (const EventAlias& alias : kEventAliases) {
+      for (const char* event : alias.events) {
+        if (status != PFM_SUCCESS && name == alias.name) {
+          status = encode(event, attr);
+        }
+      }
+    }
     if (status != PFM_SUCCESS) {
       return fail(
           "event '{}': {}. Names are perf's or libpfm4's for this CPU, with a count if wanted, as "
