@@ -41,39 +41,71 @@ class StackCounter::Counting {
  public:
   explicit Counting(Profile& profile) : profile_(profile) {}
 
-  void count(const Batch& batch) {
-    std::size_t caller = 0;
+  // In steps, each of which asks for the memory that the next one looks at.
+  void count(Batch& batch) {
+    find_hashes(batch);
+    find_stacks(batch);
     for (const Batch::Sample& sample : batch.samples) {
-      SampleKey key = sample.key;
-      if (sample.cpu == kNoCpu) {
-        key.stack = alone(sample.leaf);
-      } else {
-        std::vector<StackId>& stacks = last_stacks_[sample.cpu];
-        stacks.resize(sample.kept);
-        StackId stack = stacks.empty() ? 0 : stacks.back();
-        for (; caller < sample.callers_end; ++caller) {
-          stack = profile_.add_frame(stack, batch.callers[caller]);
-          stacks.push_back(stack);
-        }
-        key.stack = profile_.add_frame(stack, sample.leaf);
-      }
-      profile_.add(key, sample.event);
+      profile_.expect(sample.key);
+    }
+    for (const Batch::Sample& sample : batch.samples) {
+      profile_.add(sample.key, sample.event);
     }
   }
 
  private:
-  StackId alone(LocationId leaf) {
-    alone_.resize(std::max<std::size_t>(alone_.size(), leaf + std::size_t{1}));
-    if (alone_[leaf] == 0) {
-      alone_[leaf] = profile_.add_frame(0, leaf);
+  // The callers of a CPU's last sample, from the outermost on: the hash of each one's stack, and
+  // the stack.
+  struct LastCallers {
+    std::vector<std::uint64_t> hashes;
+    std::vector<StackId> stacks;
+  };
+
+  // For each sample the hashes of its new callers, then its leaf's.
+  void find_hashes(const Batch& batch) {
+    hashes_.clear();
+    const auto next = [this](std::uint64_t caller, LocationId location) {
+      hashes_.push_back(Profile::hash_of(caller, location));
+      profile_.expect_frame(hashes_.back());
+      return hashes_.back();
+    };
+    std::size_t caller = 0;
+    for (const Batch::Sample& sample : batch.samples) {
+      std::uint64_t hash = 0;
+      if (sample.cpu != kNoCpu) {
+        std::vector<std::uint64_t>& last = last_callers_[sample.cpu].hashes;
+        last.resize(sample.kept);
+        hash = last.empty() ? 0 : last.back();
+        for (; caller < sample.callers_end; ++caller) {
+          hash = next(hash, batch.callers[caller]);
+          last.push_back(hash);
+        }
+      }
+      next(hash, sample.leaf);
     }
-    return alone_[leaf];
+  }
+
+  void find_stacks(Batch& batch) {
+    auto hash = hashes_.begin();
+    std::size_t caller = 0;
+    for (Batch::Sample& sample : batch.samples) {
+      StackId stack = 0;
+      if (sample.cpu != kNoCpu) {
+        std::vector<StackId>& last = last_callers_[sample.cpu].stacks;
+        last.resize(sample.kept);
+        stack = last.empty() ? 0 : last.back();
+        for (; caller < sample.callers_end; ++caller) {
+          stack = profile_.add_frame(stack, batch.callers[caller], *hash++);
+          last.push_back(stack);
+        }
+      }
+      sample.key.stack = profile_.add_frame(stack, sample.leaf, *hash++);
+    }
   }
 
   Profile& profile_;
-  std::vector<StackId> alone_;  // by location: the stack of it alone; 0: not needed yet
-  // The callers of a CPU's last sample, from the outermost on.
-  std::array<std::vector<StackId>, kCpus> last_stacks_;
+  std::array<LastCallers, kCpus> last_callers_;
+  std::vector<std::uint64_t> hashes_;  // of the batch at hand
 };
 
 class StackCounter::Thread {
