@@ -25,7 +25,7 @@ inline constexpr Limits kFileLimits{.bytes = std::size_t{1} << 30, .items = std:
 std::string encode(const Profile& profile);
 Result<Profile> decode(std::string_view bytes, const Limits& limits = kWireLimits);
 
-// The file appears whole or not at all.
+// The file appears whole or not at all. What is no file, as a pipe, is written to.
 Result<void> write(const Profile& profile, const std::filesystem::path& path);
 Result<Profile> read(const std::filesystem::path& path);
 

@@ -293,6 +293,13 @@ TEST(PprofFile, IsReadBackAndLeavesNothingBeside) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
 }
 
+TEST(PprofFile, ADeviceStaysOne) {
+  const TemporaryFolder folder;
+  std::filesystem::create_symlink("/dev/null", folder / "device");
+  EXPECT_TRUE(pprof::write(small_profile(), folder / "device"));
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "device"));
+}
+
 TEST(PprofFile, FailuresNameTheFile) {
   const TemporaryFolder folder;
   const auto missing = pprof::read(folder / "missing");
