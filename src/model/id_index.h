@@ -21,6 +21,13 @@ constexpr std::uint64_t mix(std::uint64_t hash, std::uint64_t value) {
 // and a node for each would cost more memory and time than the elements.
 class IdIndex {
  public:
+  // Has the memory fetched that insert() will look at.
+  void expect(std::uint64_t hash) const {
+    if (!slots_.empty()) {
+      __builtin_prefetch(&slots_[(hash >> 32) & (slots_.size() - 1)]);
+    }
+  }
+
   // The index of the element with this hash for which `equal(index)` holds, and false; where there
   // is none, the next index, which the caller's vector is about to get, and true.
   template <class Equal>

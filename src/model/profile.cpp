@@ -7,12 +7,19 @@
 namespace xenoprof {
 namespace {
 
-std::uint64_t hash_of(const SampleKey& key) {
+std::uint64_t hash_of_key(const SampleKey& key) {
   std::uint64_t hash = mix(key.stack, (std::uint64_t{key.process} << 32) | key.domain);
   hash = mix(hash, (std::uint64_t{static_cast<std::uint32_t>(key.pid)} << 32) |
                        static_cast<std::uint32_t>(key.tid));
   return mix(hash, (std::uint64_t{key.vcpu} << 8) | static_cast<std::uint8_t>(key.mode));
 }
+
+std::uint64_t hash_of_key(const Location& key) {
+  return mix(mix(key.image, (std::uint64_t{key.symbol} << 32) | key.lines), key.address);
+}
+
+// How many elements ahead memory is asked for.
+constexpr std::size_t kAhead = 16;
 
 }  // namespace
 
@@ -59,23 +66,21 @@ ImageId Profile::add_image(std::string_view name, std::string_view build_id) {
 
 LocationId Profile::add_location(ImageId image, std::uint64_t address, StringId symbol,
                                  LinesId lines) {
-  const LocationKey key{image, address, symbol, lines};
-  const auto [id, added] =
-      location_ids_.insert(mix(mix(mix(image, symbol), lines), address),
-                           [&](std::uint32_t known) { return location_keys_[known] == key; });
+  const Location key{image, address, symbol, lines};
+  const auto [id, added] = location_ids_.insert(
+      hash_of_key(key), [&](std::uint32_t known) { return location_keys_[known] == key; });
   if (added) {
-    locations_.push_back({.image = image, .address = address, .symbol = symbol, .lines = lines});
+    locations_.push_back(key);
     location_keys_.push_back(key);
   }
   return id;
 }
 
-StackId Profile::add_frame(StackId caller, LocationId location) {
+StackId Profile::add_frame(StackId caller, LocationId location, std::uint64_t hash) {
   const Frame frame{caller, location};
   // Index 0 of frames_ is the root, which is not in the index.
   const auto [id, added] =
-      frame_ids_.insert(mix((std::uint64_t{caller} << 32) | location, 0),
-                        [&](std::uint32_t known) { return frames_[known + 1] == frame; });
+      frame_ids_.insert(hash, [&](std::uint32_t known) { return frames_[known + 1] == frame; });
   if (added) {
     frames_.push_back(frame);
   }
@@ -84,15 +89,21 @@ StackId Profile::add_frame(StackId caller, LocationId location) {
 
 StackId Profile::add_stack(std::span<const LocationId> leaf_first) {
   StackId stack = 0;
+  std::uint64_t hash = 0;
   for (const LocationId location : std::views::reverse(leaf_first)) {
-    stack = add_frame(stack, location);
+    hash = hash_of(hash, location);
+    stack = add_frame(stack, location, hash);
   }
   return stack;
 }
 
+void Profile::expect(const SampleKey& key) const {
+  sample_ids_.expect(hash_of_key(key));
+}
+
 void Profile::add(const SampleKey& key, std::size_t event, std::uint64_t samples) {
-  const auto [id, added] =
-      sample_ids_.insert(hash_of(key), [&](std::uint32_t known) { return keys_[known] == key; });
+  const auto [id, added] = sample_ids_.insert(
+      hash_of_key(key), [&](std::uint32_t known) { return keys_[known] == key; });
   if (added) {
     keys_.push_back(key);
     counts_.resize(counts_.size() + events_.size());
@@ -138,21 +149,39 @@ void Profile::merge(const Profile& other, std::string_view domain) {
     }
     lines_of.push_back(intern(lines));
   }
-  std::vector<LocationId> location_of;
+  std::vector<Location> keys;
   for (const Location& location : other.locations_) {
-    location_of.push_back(add_location(image_of[location.image], location.address,
-                                       text_of[location.symbol], lines_of[location.lines]));
+    keys.push_back({image_of[location.image], location.address, text_of[location.symbol],
+                    lines_of[location.lines]});
+  }
+  std::vector<LocationId> location_of;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    location_ids_.expect(hash_of_key(keys[std::min(i + kAhead, keys.size() - 1)]));
+    location_of.push_back(
+        add_location(keys[i].image, keys[i].address, keys[i].symbol, keys[i].lines));
+  }
+  std::vector<std::uint64_t> hashes = {0};
+  for (const Frame& frame : other.frames_ | std::views::drop(1)) {
+    hashes.push_back(hash_of(hashes[frame.caller], location_of[frame.location]));
   }
   std::vector<StackId> stack_of = {0};
-  for (const Frame& frame : other.frames_ | std::views::drop(1)) {
-    stack_of.push_back(add_frame(stack_of[frame.caller], location_of[frame.location]));
+  for (std::size_t i = 1; i < hashes.size(); ++i) {
+    expect_frame(hashes[std::min(i + kAhead, hashes.size() - 1)]);
+    const Frame& frame = other.frames_[i];
+    stack_of.push_back(add_frame(stack_of[frame.caller], location_of[frame.location], hashes[i]));
   }
   const StringId given = intern(domain);
-  for (const Sample& sample : other.samples()) {
-    SampleKey key = sample.key;
+  const auto key_of = [&](std::size_t sample) {
+    SampleKey key = other.keys_[sample];
     key.domain = given != 0 ? given : text_of[key.domain];
     key.process = text_of[key.process];
     key.stack = stack_of[key.stack];
+    return key;
+  };
+  for (std::size_t i = 0; i < other.keys_.size(); ++i) {
+    expect(key_of(std::min(i + kAhead, other.keys_.size() - 1)));
+    const SampleKey key = key_of(i);
+    const Sample sample = other.samples()[static_cast<std::ptrdiff_t>(i)];
     for (std::size_t event = 0; event < sample.samples.size(); ++event) {
       if (sample.samples[event] != 0) {
         add(key, event_of[event], sample.samples[event]);

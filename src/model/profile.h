@@ -173,12 +173,23 @@ class Profile {
   ImageId add_image(std::string_view name, std::string_view build_id);
   LocationId add_location(ImageId image, std::uint64_t address, StringId symbol = 0,
                           LinesId lines = 0);
-  // The stack of `caller` (0: nobody) and `location`, which it called.
-  StackId add_frame(StackId caller, LocationId location);
+  // The stack of `caller` (0: nobody) and `location`, which it called; `hash` is its hash_of().
+  StackId add_frame(StackId caller, LocationId location, std::uint64_t hash);
   StackId add_stack(std::span<const LocationId> leaf_first);
+  StackId add_alone(LocationId leaf) { return add_frame(0, leaf, hash_of(0, leaf)); }
+  // A stack is found by the locations in it alone, so that one can know where it will be looked for
+  // before its callers have been found. `caller_hash` is that of the caller's stack, 0 for nobody.
+  static std::uint64_t hash_of(std::uint64_t caller_hash, LocationId location) {
+    return mix(caller_hash, location);
+  }
 
   // Adds `samples` samples of events()[event].
   void add(const SampleKey& key, std::size_t event, std::uint64_t samples = 1);
+
+  // Whoever adds many can have the memory fetched before that adding will look at: large profiles
+  // are in no CPU's cache.
+  void expect_frame(std::uint64_t hash) const { frame_ids_.expect(hash); }
+  void expect(const SampleKey& key) const;
 
   void set_symbol(LocationId location, StringId symbol) { locations_[location].symbol = symbol; }
 
@@ -196,16 +207,6 @@ class Profile {
   std::uint64_t total(std::size_t event) const;
 
  private:
-  // What a location was added with.
-  struct LocationKey {
-    ImageId image;
-    std::uint64_t address;
-    StringId symbol;
-    LinesId lines;
-
-    friend bool operator==(const LocationKey&, const LocationKey&) = default;
-  };
-
   std::size_t add_event(const Event& event);
 
   std::vector<Event> events_;
@@ -214,7 +215,7 @@ class Profile {
   std::vector<Image> images_;
   std::vector<Image> image_keys_;  // what each image was added with
   std::vector<Location> locations_;
-  std::vector<LocationKey> location_keys_;
+  std::vector<Location> location_keys_;  // what each location was added with
   std::vector<std::vector<Line>> lines_;
   std::vector<Frame> frames_;
   std::vector<SampleKey> keys_;

@@ -18,7 +18,7 @@ constexpr std::size_t kMaxMappings = 1'000'000;
 constexpr std::size_t kMaxEnded = 4096;
 
 constexpr std::size_t kKnownPlaces = std::size_t{1} << 15;
-constexpr std::size_t kCpus = 64;  // those with equal remainders share
+constexpr std::size_t kCpus = StackCounter::kCpus;  // those with equal remainders share
 
 // No code is at the highest address.
 constexpr std::uint64_t kTop = ~std::uint64_t{0};
@@ -69,11 +69,12 @@ bool is_anonymous(std::string_view path) {
 
 }  // namespace
 
-Interpreter::Interpreter(const Layout& layout, Kind kind, Detail detail)
+Interpreter::Interpreter(const Layout& layout, Kind kind, Detail detail,
+                         StackCounter::Where counted)
     : kind_(kind),
       detail_(detail),
-      profile_(layout.events),
-      swapper_(profile_.intern("swapper")),
+      counter_(layout.events, counted),
+      swapper_(counter_.places().intern("swapper")),
       places_(kKnownPlaces),
       last_tasks_(kCpus),
       last_chains_(kCpus) {
@@ -115,9 +116,9 @@ std::uint32_t Interpreter::image(std::string_view name, Bytes build_id, bool fil
 LocationId Interpreter::location(std::uint32_t image, std::uint64_t address, StringId symbol) {
   MappedImage& mapped = images_[image];
   if (!mapped.id) {
-    mapped.id = profile_.add_image(mapped.name, mapped.build_id);
+    mapped.id = counter_.places().add_image(mapped.name, mapped.build_id);
   }
-  return profile_.add_location(*mapped.id, address, symbol);
+  return counter_.places().add_location(*mapped.id, address, symbol);
 }
 
 const Interpreter::LastTask& Interpreter::task_of(const SampleRecord& sample) {
@@ -131,14 +132,6 @@ const Interpreter::LastTask& Interpreter::task_of(const SampleRecord& sample) {
             .process = sample.pid == 0 ? swapper_ : process_name(sample.tid)};
   }
   return task;
-}
-
-StackId Interpreter::alone(LocationId leaf) {
-  alone_.resize(std::max<std::size_t>(alone_.size(), leaf + std::size_t{1}));
-  if (alone_[leaf] == 0) {
-    alone_[leaf] = profile_.add_frame(0, leaf);
-  }
-  return alone_[leaf];
 }
 
 LocationId Interpreter::find(const AddressSpace& space, std::uint64_t pc) {
@@ -165,7 +158,7 @@ StringId Interpreter::process_name(std::int32_t tid) {
   if (const auto name = names_.find(tid); name != names_.end()) {
     return name->second;
   }
-  return tid == 0 ? swapper_ : profile_.intern(fmt::format(":{}", tid));
+  return tid == 0 ? swapper_ : counter_.places().intern(fmt::format(":{}", tid));
 }
 
 void Interpreter::on(const SampleRecord& sample) {
@@ -185,22 +178,25 @@ void Interpreter::on(const SampleRecord& sample) {
     leaf = find(user_space, sample.ip);
   }
   SampleKey key;
-  const bool in_xen = images_[kXen].id && images_[kXen].id == profile_.locations()[leaf].image;
+  const bool in_xen =
+      images_[kXen].id && images_[kXen].id == counter_.places().locations()[leaf].image;
   key.mode = sample.user ? Mode::kUser : in_xen ? Mode::kHypervisor : Mode::kKernel;
   if (detail_.threads) {
     key.pid = sample.pid;
     key.tid = sample.tid;
     key.vcpu = sample.cpu;
   }
-  key.process =
-      task == nullptr ? profile_.intern(fmt::format("[{}]", to_string(key.mode))) : task->process;
-  key.stack =
-      detail_.chains && !sample.call_chain.empty() ? stack(sample, user_space, leaf) : alone(leaf);
-  profile_.add(key, sample.event);
+  key.process = task == nullptr ? counter_.places().intern(fmt::format("[{}]", to_string(key.mode)))
+                                : task->process;
+  if (detail_.chains && !sample.call_chain.empty()) {
+    count_stack(sample, user_space, key, leaf);
+  } else {
+    counter_.add(key, sample.event, leaf);
+  }
 }
 
-StackId Interpreter::stack(const SampleRecord& sample, const AddressSpace& user_space,
-                           LocationId leaf) {
+void Interpreter::count_stack(const SampleRecord& sample, const AddressSpace& user_space,
+                              const SampleKey& key, LocationId leaf) {
   chain_.clear();
   bool user = sample.user;
   bool interrupted = true;  // the next address is a PC and no return address
@@ -222,22 +218,21 @@ StackId Interpreter::stack(const SampleRecord& sample, const AddressSpace& user_
     const std::uint64_t pc = std::exchange(interrupted, false) || entry == 0 ? entry : entry - 1;
     chain_.push_back({.pc = pc, .space = user ? user_space.number : kernel_.number});
   }
-  LastChain& last = last_chains_[sample.cpu % kCpus];
+  const std::size_t cpu = sample.cpu % kCpus;
+  std::vector<ChainEntry>& last = last_chains_[cpu];
   const auto [mine, theirs] =
-      std::mismatch(chain_.rbegin(), chain_.rend(), last.entries.rbegin(), last.entries.rend());
-  const auto shared = static_cast<std::size_t>(mine - chain_.rbegin());
-  last.stacks.resize(shared);
-  StackId stack = shared == 0 ? 0 : last.stacks.back();
-  for (std::size_t i = chain_.size() - shared; i-- > 0;) {
+      std::mismatch(chain_.rbegin(), chain_.rend(), last.rbegin(), last.rend());
+  const auto kept = static_cast<std::size_t>(mine - chain_.rbegin());
+  callers_.clear();
+  for (std::size_t i = chain_.size() - kept; i-- > 0;) {
     const ChainEntry& entry = chain_[i];
     const bool passive_user = kind_ == Kind::kPassive && entry.space == no_space_.number;
-    stack = profile_.add_frame(
-        stack, passive_user ? location(kPassiveUser, 0)
-                            : find(entry.space == kernel_.number ? kernel_ : user_space, entry.pc));
-    last.stacks.push_back(stack);
+    callers_.push_back(passive_user
+                           ? location(kPassiveUser, 0)
+                           : find(entry.space == kernel_.number ? kernel_ : user_space, entry.pc));
   }
-  last.entries.swap(chain_);
-  return profile_.add_frame(stack, leaf);
+  last.swap(chain_);
+  counter_.add(key, sample.event, leaf, cpu, kept, callers_);
 }
 
 void Interpreter::map(AddressSpace& space, std::uint64_t start, const Mapping& mapping) {
@@ -334,7 +329,7 @@ void Interpreter::on(const KsymbolRecord& symbol) {
   Mapping mapping{.end = symbol.address + std::min<std::uint64_t>(symbol.length, room),
                   .image = xen ? std::uint32_t{kXen} : std::uint32_t{kKernel}};
   if (!symbol.removed) {
-    mapping.symbol = profile_.intern(symbol.name);
+    mapping.symbol = counter_.places().intern(symbol.name);
     mapping.image = xen ? mapping.image : image(symbol.name, {}, false);
   }
   map(kernel_, symbol.address, mapping);
@@ -352,7 +347,7 @@ void Interpreter::clear(std::int32_t pid) {
 }
 
 void Interpreter::on(const CommRecord& comm) {
-  names_[comm.tid] = profile_.intern(comm.name);
+  names_[comm.tid] = counter_.places().intern(comm.name);
   if (comm.exec) {
     clear(comm.pid);
   }
@@ -398,11 +393,11 @@ void Interpreter::set_build_ids(const std::vector<BuildId>& build_ids) {
         : build_id.kernel ? module_name(build_id.path)
                           : build_id.path] = hex(build_id.id);
   }
-  for (ImageId id = 0; id < profile_.images().size(); ++id) {
-    const Image& image = profile_.images()[id];
-    const auto found = ids.find(std::string(profile_.text(image.name)));
+  for (ImageId id = 0; id < counter_.places().images().size(); ++id) {
+    const Image& image = counter_.places().images()[id];
+    const auto found = ids.find(std::string(counter_.places().text(image.name)));
     if (image.build_id == 0 && found != ids.end()) {
-      profile_.set_build_id(id, profile_.intern(found->second));
+      counter_.places().set_build_id(id, counter_.places().intern(found->second));
     }
   }
 }

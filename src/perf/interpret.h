@@ -16,11 +16,12 @@
 #include "model/profile.h"
 #include "perf/data_file.h"
 #include "perf/records.h"
+#include "perf/stack_counter.h"
 
 namespace xenoprof::perf {
 
 // Feed records in the order in which they were recorded. The profile can be looked at, and its
-// symbols set, at any time in between.
+// symbols set, whenever profile() gives it: until the next add().
 //
 // A sample's process is the name of its thread at that moment, as in perf's `comm`; the idle
 // threads (pid 0) are "swapper".
@@ -42,7 +43,8 @@ class Interpreter {
 
   explicit Interpreter(const Layout& layout, Kind kind = Kind::kOwn)
       : Interpreter(layout, kind, Detail()) {}
-  Interpreter(const Layout& layout, Kind kind, Detail detail);
+  Interpreter(const Layout& layout, Kind kind, Detail detail,
+              StackCounter::Where counted = StackCounter::Where::kHere);
 
   void add(const Record& record);
   // At the end: for images whose mappings told none.
@@ -51,8 +53,7 @@ class Interpreter {
   // far as records tell. Another boot puts them elsewhere.
   const std::map<std::string, std::uint64_t>& loaded_at() const { return loaded_at_; }
 
-  Profile& profile() { return profile_; }
-  const Profile& profile() const { return profile_; }
+  Profile& profile() { return counter_.profile(); }
 
  private:
   struct Mapping {
@@ -84,12 +85,6 @@ class Interpreter {
 
     friend bool operator==(const ChainEntry&, const ChainEntry&) = default;
   };
-  // The call chain of a CPU's last sample, leaf first, with the stack at each of its entries. The
-  // next one most often begins alike.
-  struct LastChain {
-    std::vector<ChainEntry> entries;
-    std::vector<StackId> stacks;  // from the outermost on
-  };
   // What was known of the thread that a CPU ran last.
   struct LastTask {
     std::uint64_t changes = 0;  // changes_ at that time; 0: none yet
@@ -120,13 +115,13 @@ class Interpreter {
   LocationId find(const AddressSpace& space, std::uint64_t pc);
   LocationId find_slowly(const AddressSpace& space, std::uint64_t pc);
   LocationId location(std::uint32_t image, std::uint64_t address, StringId symbol = 0);
-  StackId alone(LocationId leaf);
-  StackId stack(const SampleRecord& sample, const AddressSpace& user_space, LocationId leaf);
+  void count_stack(const SampleRecord& sample, const AddressSpace& user_space, const SampleKey& key,
+                   LocationId leaf);
   StringId process_name(std::int32_t tid);
 
   Kind kind_;
   Detail detail_;
-  Profile profile_;
+  StackCounter counter_;
   std::vector<MappedImage> images_;
   std::unordered_map<std::string, std::uint32_t> image_ids_;  // by name and build-id
   std::uint32_t last_number_ = 0;                             // of an address space
@@ -146,9 +141,10 @@ class Interpreter {
   std::vector<KnownPlace> places_;    // by a hash of both; a newcomer takes its predecessor's room
   std::uint64_t changes_ = 1;         // records other than samples, which may change tasks
   std::vector<LastTask> last_tasks_;  // by CPU
-  std::vector<StackId> alone_;        // by location: the stack of it alone; 0: not needed yet
-  std::vector<LastChain> last_chains_;  // by CPU
-  std::vector<ChainEntry> chain_;       // of the sample at hand
+  // The call chain of each CPU's last sample, leaf first: the next one most often begins alike.
+  std::vector<std::vector<ChainEntry>> last_chains_;
+  std::vector<ChainEntry> chain_;    // of the sample at hand
+  std::vector<LocationId> callers_;  // those of it that the last one had not
 };
 
 }  // namespace xenoprof::perf

@@ -33,8 +33,13 @@ Result<void> write_all(int file, std::string_view bytes) {
 
 Result<void> write(const Profile& profile, const std::filesystem::path& path) {
   const std::string bytes = encode(profile);
+  // A pipe or a device is written to as it is: a file must not take its place.
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  const bool replaced =
+      !std::filesystem::exists(status) || std::filesystem::is_regular_file(status);
   std::filesystem::path unfinished = path;
-  unfinished += ".part";
+  unfinished += replaced ? ".part" : "";
   const int file = ::open(unfinished.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (file < 0) {
     return fail("{} cannot be written: {}.", path.string(), std::strerror(errno));
@@ -44,11 +49,13 @@ Result<void> write(const Profile& profile, const std::filesystem::path& path) {
   if (::close(file) != 0 && done) {
     done = fail("{}", std::strerror(errno));
   }
-  if (done && std::rename(unfinished.c_str(), path.c_str()) != 0) {
+  if (done && replaced && std::rename(unfinished.c_str(), path.c_str()) != 0) {
     done = fail("{}", std::strerror(errno));
   }
   if (!done) {
-    ::unlink(unfinished.c_str());
+    if (replaced) {
+      ::unlink(unfinished.c_str());
+    }
     return fail("{} cannot be written: {}.", path.string(), done.error().message);
   }
   return {};

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 namespace xenoprof::pprof {
 namespace {
@@ -25,22 +26,57 @@ void feed(z_stream& stream, std::string_view& input) {
 
 }  // namespace
 
-std::string gzip(std::string_view data) {
-  z_stream stream{};
-  deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, kGzipWindow, 8, Z_DEFAULT_STRATEGY);
-  std::string out;
-  int status = Z_OK;
-  while (status != Z_STREAM_END) {
-    feed(stream, data);
-    const std::size_t had = out.size();
-    out.resize(had + kChunk);
-    stream.next_out = reinterpret_cast<Bytef*>(out.data() + had);
-    stream.avail_out = kChunk;
-    status = deflate(&stream, data.empty() ? Z_FINISH : Z_NO_FLUSH);
-    out.resize(out.size() - stream.avail_out);
+Gzip::Gzip() : stream_(std::make_unique<z_stream>()) {
+  deflateInit2(stream_.get(), Z_DEFAULT_COMPRESSION, Z_DEFLATED, kGzipWindow, 8,
+               Z_DEFAULT_STRATEGY);
+}
+
+Gzip::~Gzip() {
+  wait();
+  deflateEnd(stream_.get());
+}
+
+void Gzip::run(std::string_view data, int flush) {
+  do {
+    feed(*stream_, data);
+    const std::size_t had = out_.size();
+    out_.resize(had + kChunk);
+    stream_->next_out = reinterpret_cast<Bytef*>(out_.data() + had);
+    stream_->avail_out = kChunk;
+    deflate(stream_.get(), data.empty() ? flush : Z_NO_FLUSH);
+    out_.resize(out_.size() - stream_->avail_out);
+    // It has room left once it has taken in all.
+  } while (stream_->avail_out == 0 || !data.empty());
+}
+
+void Gzip::wait() {
+  if (running_.valid()) {
+    running_.get();
   }
-  deflateEnd(&stream);
-  return out;
+}
+
+void Gzip::add(std::string_view data) {
+  wait();
+  run(data, Z_NO_FLUSH);
+}
+
+void Gzip::add_aside(std::string& data) {
+  wait();
+  aside_.swap(data);
+  data.clear();
+  running_ = std::async(std::launch::async, [this] { run(aside_, Z_NO_FLUSH); });
+}
+
+std::string Gzip::finish() {
+  wait();
+  run({}, Z_FINISH);
+  return std::move(out_);
+}
+
+std::string gzip(std::string_view data) {
+  Gzip gzip;
+  gzip.add(data);
+  return gzip.finish();
 }
 
 Result<std::string> gunzip(std::string_view compressed, std::size_t limit) {

@@ -29,7 +29,7 @@ using Progress = std::function<void(double share)>;
 Result<Profile> decode(std::string_view bytes, const Limits& limits = kWireLimits,
                        const Progress& progress = {});
 
-// The file appears whole or not at all.
+// The file appears whole or not at all. What is no file, as a pipe, is written to.
 Result<void> write(const Profile& profile, const std::filesystem::path& path);
 Result<Profile> read(const std::filesystem::path& path, const Progress& progress = {});
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <ranges>
 
 #include "report/groups.h"
 
@@ -22,13 +23,25 @@ class Adder {
   Rows take();
 
  private:
+  static constexpr std::uint32_t kNoRow = ~std::uint32_t{0};
+  // Where a place was counted last: mostly for the same context again.
+  struct LastRow {
+    std::uint32_t context = 0;
+    std::uint32_t row = kNoRow;
+  };
+
   // In a stack, each frame has a mode of its own.
   bool of_place(Column column) const {
     return is_of_place(column) || (request_.children && column == Column::kMode);
   }
   std::size_t row_of(std::size_t context, LocationId location) {
-    const std::uint32_t key[] = {static_cast<std::uint32_t>(context), place_of_[location]};
-    return rows_.of(key);
+    const std::uint32_t place = place_of_[location];
+    const std::uint32_t key[] = {static_cast<std::uint32_t>(context), place};
+    LastRow& last = last_rows_[place];
+    if (last.row == kNoRow || last.context != key[0]) {
+      last = {.context = key[0], .row = static_cast<std::uint32_t>(rows_.of(key))};
+    }
+    return last.row;
   }
   std::size_t context_of(const SampleKey& key);
   void add(std::span<std::uint64_t> sums, std::span<const std::uint64_t> numbers) const {
@@ -52,6 +65,7 @@ class Adder {
   std::size_t context_ = 0;  // of the sample before
   Groups places_;
   std::vector<std::uint32_t> place_of_;  // per location
+  std::vector<LastRow> last_rows_;       // per place
   std::vector<std::uint32_t> buffer_;
   // By context and place; samples per event, then totals.
   Groups rows_;
@@ -84,6 +98,7 @@ Adder::Adder(const Profile& profile, const Cells& cells, const RowsRequest& requ
     }
     place_of_.push_back(static_cast<std::uint32_t>(places_.of(buffer_)));
   }
+  last_rows_.resize(places_.size());
 }
 
 std::size_t Adder::context_of(const SampleKey& key) {
@@ -138,8 +153,7 @@ void Adder::find_repeated_frames() {
   }
 }
 
-// Callers have smaller numbers than those they call: one pass from the largest number down adds up
-// each context's tree.
+// Each context's tree is added up from the leaves to the root.
 void Adder::add_stacks(Filter& filter) {
   find_repeated_frames();
   struct Hit {
@@ -171,7 +185,7 @@ void Adder::add_stacks(Filter& filter) {
   const auto all = profile_.samples();
   std::vector<std::uint64_t> sums(frames.size() * events_);
   std::vector<bool> seen(frames.size());
-  std::vector<StackId> touched;
+  std::vector<StackId> touched;  // each behind its caller
   const auto sums_of = [&](StackId frame) {
     return std::span(sums).subspan(frame * events_, events_);
   };
@@ -182,14 +196,15 @@ void Adder::add_stacks(Filter& filter) {
       add(totals_, sample.samples);
       add(sums_of(sample.key.stack), sample.samples);
       add(rows_.sums(row_of(context, frames[sample.key.stack].location)), sample.samples);
+      const auto others = static_cast<std::ptrdiff_t>(touched.size());
       for (StackId frame = sample.key.stack; frame != 0 && !seen[frame];
            frame = frames[frame].caller) {
         seen[frame] = true;
         touched.push_back(frame);
       }
+      std::reverse(touched.begin() + others, touched.end());
     }
-    std::sort(touched.begin(), touched.end(), std::greater());
-    for (const StackId frame : touched) {
+    for (const StackId frame : std::views::reverse(touched)) {
       const auto here = sums_of(frame);
       if (!repeated_[frame]) {
         add(rows_.sums(row_of(context, frames[frame].location)).subspan(events_), here);

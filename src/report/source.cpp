@@ -49,7 +49,10 @@ Result<Recorded> read_perf_data(const std::filesystem::path& path, Parts parts,
     return std::unexpected(reader.error());
   }
   perf::Interpreter interpreter(reader->layout(), perf::Interpreter::Kind::kOwn,
-                                {.chains = parts.stacks, .threads = parts.threads});
+                                {.chains = parts.stacks, .threads = parts.threads},
+                                perf::StackCounter::Where::kInThread);
+  SymbolSources symbols{.lines = parts.lines || parts.inlined_frames};
+  auto kernel = read_kernel_ahead(symbols);
   std::error_code error;
   const std::uintmax_t size = std::filesystem::file_size(path, error);  // none: a pipe
   constexpr std::uint64_t kOften = 1 << 14;
@@ -69,8 +72,8 @@ Result<Recorded> read_perf_data(const std::filesystem::path& path, Parts parts,
   interpreter.set_build_ids(reader->build_ids());
   const auto by_path_alone = unidentified(interpreter.profile());
   Recorded recorded{std::move(interpreter.profile()), {}, reader->notes()};
-  for (std::string& note : resolve(recorded.profile, {.lines = parts.lines || parts.inlined_frames,
-                                                     .loaded_at = interpreter.loaded_at()})) {
+  symbols.loaded_at = interpreter.loaded_at();
+  for (std::string& note : resolve(recorded.profile, symbols, std::move(kernel))) {
     recorded.notes.push_back(std::move(note));
   }
   if (by_path_alone) {

@@ -44,8 +44,7 @@ class Copier {
     const ImageId to_image = to_.add_image(from_.text(image.name), from_.text(image.build_id));
     // All that bears one name is one place.
     const std::uint64_t address = place.symbol == 0 ? place.address : 0;
-    return to_.add_frame(0,
-                         to_.add_location(to_image, address, to_.intern(from_.text(place.symbol))));
+    return to_.add_alone(to_.add_location(to_image, address, to_.intern(from_.text(place.symbol))));
   }
 
   const Profile& from_;
@@ -78,7 +77,7 @@ Profile largest(const Profile& profile, std::size_t rows) {
   Copier copier(profile, result);
   const StringId others = result.intern(kOthers);
   const StackId nowhere =
-      result.add_frame(0, result.add_location(result.add_image(kOthers, ""), 0, others));
+      result.add_alone(result.add_location(result.add_image(kOthers, ""), 0, others));
   for (std::size_t i = 0; i < order.size(); ++i) {
     const Sample sample = samples[static_cast<std::ptrdiff_t>(order[i])];
     add(result,

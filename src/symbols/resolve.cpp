@@ -33,10 +33,8 @@ bool is_bracketed(std::string_view name) {
 struct SymbolFiles {
   SymbolFiles(const DebugSearch& search, bool all_elf) : keeps_elf(all_elf), debug(search) {}
 
-  // Of the kernel when it had these modules: another may have come to lie where nothing was.
-  std::optional<SymbolTable> kernel;
-  KernelText kernel_text;
-  std::string modules;
+  std::optional<KernelSymbols> kernel;
+  std::future<KernelSymbols> kernel_ahead;  // where it is being read
   std::optional<SymbolTable> xen;
   // By path; only the last unless all are to be kept.
   std::map<std::string, Result<ElfImage>> elf;
@@ -52,6 +50,13 @@ std::string loaded_modules(const std::filesystem::path& path) {
     names += line.substr(0, line.find(' ')) + '\n';
   }
   return names;
+}
+
+KernelSymbols read_kernel(const SymbolSources& sources) {
+  KernelSymbols kernel;
+  kernel.modules = sources.own_files ? loaded_modules(sources.modules) : "";
+  kernel.table = read_kallsyms(sources.kallsyms, &kernel.text);
+  return kernel;
 }
 
 class Resolver {
@@ -115,6 +120,8 @@ class Resolver {
     }
   }
 
+  const SymbolTable& kernel_symbols();
+  const SymbolTable& xen_symbols();
   void resolve_kernel(ImageId image, std::string_view name);
   void resolve_vdso(ImageId image);
   void resolve_jit(ImageId image, const std::string& name);
@@ -140,6 +147,37 @@ class Resolver {
   std::vector<std::string> damaged_;
   std::vector<std::string> notes_;
 };
+
+const SymbolTable& Resolver::kernel_symbols() {
+  if (!modules_) {
+    modules_ = sources_.own_files ? loaded_modules(sources_.modules) : "";
+  }
+  std::optional<KernelSymbols>& kernel = read_.kernel;
+  if (!kernel && read_.kernel_ahead.valid()) {
+    kernel = read_.kernel_ahead.get();
+  }
+  if (!kernel || kernel->modules != *modules_) {
+    kernel = read_kernel(sources_);
+  }
+  if (!kernel->table) {
+    notes_.push_back(
+        fmt::format("Functions of the kernel have no names: {}", kernel->table.error().message));
+    kernel->table = SymbolTable();
+  }
+  return *kernel->table;
+}
+
+const SymbolTable& Resolver::xen_symbols() {
+  if (!read_.xen) {
+    auto read = read_xensyms(sources_.xensyms);
+    if (!read) {
+      notes_.push_back(
+          fmt::format("Functions of the hypervisor have no names: {}", read.error().message));
+    }
+    read_.xen = read ? *std::move(read) : SymbolTable();
+  }
+  return *read_.xen;
+}
 
 void Resolver::resolve_kernel(ImageId image, std::string_view name) {
   const bool xen = name == kXenImage;
@@ -168,30 +206,13 @@ void Resolver::resolve_kernel(ImageId image, std::string_view name) {
     set_build_id(image, runs);
     return;
   }
-  std::optional<SymbolTable>& table = xen ? read_.xen : read_.kernel;
-  if (!xen) {
-    if (!modules_) {
-      modules_ = sources_.own_files ? loaded_modules(sources_.modules) : "";
-    }
-    if (table && *modules_ != read_.modules) {
-      table.reset();
-    }
-    read_.modules = *modules_;
-  }
-  if (!table) {
-    auto read = xen ? read_xensyms(path) : read_kallsyms(path, &read_.kernel_text);
-    if (!read) {
-      notes_.push_back(fmt::format("Functions of the {} have no names: {}",
-                                   xen ? "hypervisor" : "kernel", read.error().message));
-    }
-    table = read ? *std::move(read) : SymbolTable();
-  }
+  const SymbolTable& table = xen ? xen_symbols() : kernel_symbols();
   // Another boot of the same kernel may have put it elsewhere; a module is linked anew each time.
   std::uint64_t moved = 0;
   if (const auto then = sources_.loaded_at.find(std::string(name));
-      sources_.own_files && table->size() != 0 && then != sources_.loaded_at.end()) {
+      sources_.own_files && table.size() != 0 && then != sources_.loaded_at.end()) {
     const bool core = name == kKernelImage;
-    const std::uint64_t now = core ? read_.kernel_text.start : running_address(name);
+    const std::uint64_t now = core ? read_.kernel->text.start : running_address(name);
     moved = now - then->second;
     if (moved != 0 && (!core || !same || now == 0)) {
       notes_.push_back(fmt::format(
@@ -202,10 +223,10 @@ void Resolver::resolve_kernel(ImageId image, std::string_view name) {
   set_build_id(image, runs);
   for (const LocationId id : locations) {
     const std::uint64_t address = profile_.locations()[id].address + moved;
-    if (moved != 0 && (address < read_.kernel_text.start || address >= read_.kernel_text.end)) {
+    if (moved != 0 && (address < read_.kernel->text.start || address >= read_.kernel->text.end)) {
       continue;
     }
-    if (const auto symbol = table->find(address)) {
+    if (const auto symbol = table.find(address)) {
       set_symbol(id, symbol->name);
     }
   }
@@ -352,8 +373,14 @@ void Resolver::say(std::string_view what, const std::vector<std::string>& files)
 
 }  // namespace
 
-std::vector<std::string> resolve(Profile& profile, const SymbolSources& sources) {
+std::future<KernelSymbols> read_kernel_ahead(const SymbolSources& sources) {
+  return std::async(std::launch::async, read_kernel, sources);
+}
+
+std::vector<std::string> resolve(Profile& profile, const SymbolSources& sources,
+                                 std::future<KernelSymbols> kernel) {
   SymbolFiles read(sources.debug, false);
+  read.kernel_ahead = std::move(kernel);
   return Resolver(profile, sources, read, true).run();
 }
 
@@ -369,9 +396,8 @@ NamesInPassing::~NamesInPassing() = default;
 
 void NamesInPassing::read_ahead() {
   SymbolFiles& read = read_->files;
-  read.modules = sources_.own_files ? loaded_modules(sources_.modules) : "";
   if (!sources_.kallsyms.empty()) {
-    read.kernel = read_kallsyms(sources_.kallsyms, &read.kernel_text).value_or(SymbolTable());
+    read.kernel = read_kernel(sources_);
   }
   if (!sources_.xensyms.empty()) {
     read.xen = read_xensyms(sources_.xensyms).value_or(SymbolTable());

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <future>
 #include <map>
 #include <memory>
 #include <string>
@@ -36,11 +37,22 @@ struct SymbolSources {
   DebugSearch debug = {};
 };
 
+// Of the kernel when it had these modules: another may have come to lie where nothing was.
+struct KernelSymbols {
+  std::string modules;
+  KernelText text;
+  Result<SymbolTable> table;
+};
+
+// By a thread of its own: it takes a while, in which a recording can be read.
+std::future<KernelSymbols> read_kernel_ahead(const SymbolSources& sources);
+
 // Sets the symbol of every location that has none, the lines of those that have none where they are
 // wanted and debug information is at hand, and the build-id of every image that has none. Returns a
 // sentence for each source that was needed and could not be used; the profile is good either way,
-// with fewer names.
-std::vector<std::string> resolve(Profile& profile, const SymbolSources& sources = {});
+// with fewer names. `kernel` is from read_kernel_ahead() with the same sources, or empty.
+std::vector<std::string> resolve(Profile& profile, const SymbolSources& sources = {},
+                                 std::future<KernelSymbols> kernel = {});
 
 // Names only, now and then, for a profile that grows meanwhile: keeps what it has read. Lines are
 // left to resolve() in the end.

@@ -124,7 +124,7 @@ class PeersTest : public testing::Test {
   static wire::FromParticipant finished(const std::vector<Event>& events) {
     Profile profile(events);
     const SampleKey key{
-        .stack = profile.add_frame(0, profile.add_location(profile.add_image("/prog", ""), 1))};
+        .stack = profile.add_alone(profile.add_location(profile.add_image("/prog", ""), 1))};
     profile.add(key, 0, 5);
     wire::FromParticipant message;
     message.mutable_finished()->set_profile(pprof::encode(profile));

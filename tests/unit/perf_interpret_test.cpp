@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/perf_event.h>
 
+#include <map>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -39,7 +42,9 @@ class PerfInterpreter : public testing::Test {
   void add(Bytes bytes) {
     const auto record = parser_.parse(bytes);
     ASSERT_TRUE(record) << record.error().message;
-    interpreter_.add(*record);
+    for (Interpreter* const one : add_to_) {
+      one->add(*record);
+    }
   }
   void mmap(int pid, std::uint64_t start, std::uint64_t length, std::uint64_t offset,
             std::string_view path) {
@@ -48,11 +53,12 @@ class PerfInterpreter : public testing::Test {
   void user_sample(int pid, int tid, std::uint64_t ip) {
     add(build_.sample(1, 0, Mode::kUser, ip, pid, tid, 0, {}));
   }
-  std::vector<std::string> result() const { return lines(interpreter_.profile()); }
+  std::vector<std::string> result() { return lines(interpreter_.profile()); }
 
   RecordBuilder build_{kLayout};
   RecordParser parser_{kLayout};
   Interpreter interpreter_{kLayout};
+  std::vector<Interpreter*> add_to_ = {&interpreter_};
 };
 
 using Lines = std::vector<std::string>;
@@ -212,6 +218,38 @@ TEST_F(PerfInterpreter, StackIsLeafFirstAndCallersAreTheirCalls) {
       std::vector<std::uint64_t>{kKernelContext, pc, pc + 0x100, kUserContext, 0x1010, 0x1100}));
   EXPECT_EQ(result(), Lines{":7 7/7 0 kernel [kernel]+ffffffff81000010<[kernel]+ffffffff8100010f<"
                             "/prog+10</prog+ff: 1,0"});
+}
+
+// More samples than are handed over at once, on CPUs in turn, whose chains have some of the callers
+// of the one before.
+TEST_F(PerfInterpreter, StacksAreTheSameWhateverCameBeforeAndWhoeverCountsThem) {
+  Interpreter threaded(kLayout, Interpreter::Kind::kOwn, {}, StackCounter::Where::kInThread);
+  add_to_ = {&interpreter_, &threaded};
+  mmap(7, 0, 0x1000, 0, "/prog");
+  std::map<std::string, int> expected;
+  std::mt19937 random(1);
+  for (int i = 0; i < 5000; ++i) {
+    const std::uint64_t leaf = random() % 4;
+    const std::uint32_t cpu = random() % 3;
+    std::vector<std::uint64_t> chain = {kUserContext, leaf};
+    std::string stack = fmt::format("/prog+{:x}", leaf);
+    for (std::uint32_t callers = random() % 5; callers > 0; --callers) {
+      chain.push_back(0x10 * (1 + random() % 2 + callers));
+      stack += fmt::format("</prog+{:x}", chain.back() - 1);
+    }
+    if (random() % 8 == 0) {
+      chain.clear();
+      stack = fmt::format("/prog+{:x}", leaf);
+    }
+    add(build_.sample(1, 0, Mode::kUser, leaf, 7, 7, cpu, chain));
+    ++expected[fmt::format(":7 7/7 {} user {}", cpu, stack)];
+  }
+  Lines counted;
+  for (const auto& [text, samples] : expected) {
+    counted.push_back(fmt::format("{}: {},0", text, samples));
+  }
+  EXPECT_EQ(result(), lines(threaded.profile()));
+  EXPECT_THAT(result(), testing::UnorderedElementsAreArray(counted));
 }
 
 TEST_F(PerfInterpreter, ProfileCanBeReadInBetween) {

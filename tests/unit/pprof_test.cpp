@@ -43,40 +43,43 @@ Profile small_profile() {
   key.tid = 0;
   key.vcpu = 0;
   key.process = profile.intern("\xff\xfe not UTF-8");
-  key.stack = profile.add_frame(0, nameless);
+  key.stack = profile.add_alone(nameless);
   profile.add(key, 1, std::uint64_t{1} << 40);
   key.mode = Mode::kHypervisor;
-  key.stack = profile.add_frame(0, highest);
+  key.stack = profile.add_alone(highest);
   profile.add(key, 0);
   return profile;
 }
 
-// Every fact of the profile as text, ids resolved.
+// Every fact of the profile as text, ids resolved, in no order of the samples.
 std::string told(const Profile& profile) {
   std::string out;
   for (const Event& event : profile.events()) {
     out += fmt::format("{} {}\n", event.name, event.count);
   }
+  std::vector<std::string> samples;
   for (const Sample& sample : profile.samples()) {
     const SampleKey& key = sample.key;
-    out += fmt::format("{} {} {} {} {} {}", profile.text(key.domain), profile.text(key.process),
-                       key.pid, key.tid, key.vcpu, to_string(key.mode));
+    std::string& text = samples.emplace_back();
+    text += fmt::format("{} {} {} {} {} {}", profile.text(key.domain), profile.text(key.process),
+                        key.pid, key.tid, key.vcpu, to_string(key.mode));
     for (LocationId id : profile.stack(sample)) {
       const Location& location = profile.locations()[id];
       const Image& image = profile.images()[location.image];
-      out += fmt::format(" {}({})+{:x}={}", profile.text(image.name), profile.text(image.build_id),
-                         location.address, profile.text(location.symbol));
+      text += fmt::format(" {}({})+{:x}={}", profile.text(image.name), profile.text(image.build_id),
+                          location.address, profile.text(location.symbol));
       for (const Line& line : profile.lines(location)) {
-        out += fmt::format("<{} {}:{}>", profile.text(line.function), profile.text(line.file),
-                           line.line);
+        text += fmt::format("<{} {}:{}>", profile.text(line.function), profile.text(line.file),
+                            line.line);
       }
     }
-    for (std::uint64_t samples : sample.samples) {
-      out += fmt::format(" {}", samples);
+    for (std::uint64_t number : sample.samples) {
+      text += fmt::format(" {}", number);
     }
-    out += '\n';
+    text += '\n';
   }
-  return out;
+  std::ranges::sort(samples);
+  return out + fmt::format("{}", fmt::join(samples, ""));
 }
 
 // Messages by hand, to say what no writer says.
@@ -133,8 +136,8 @@ TEST(Pprof, AnEmptyProfileSurvives) {
 TEST(Pprof, AMappingWithoutAFileIsAnUnknownImage) {
   Profile profile({{"cycles", 1}});
   SampleKey key;
-  key.stack = profile.add_frame(
-      0, profile.add_location(profile.add_image("", ""), 0x10, profile.intern("f")));
+  key.stack =
+      profile.add_alone(profile.add_location(profile.add_image("", ""), 0x10, profile.intern("f")));
   profile.add(key, 0, 1);
   const auto back = pprof::decode(pprof::encode(profile));
   ASSERT_TRUE(back) << back.error().message;
@@ -275,6 +278,13 @@ TEST(PprofFile, IsReadBackAndLeavesNothingBeside) {
   ASSERT_TRUE(back) << back.error().message;
   EXPECT_EQ(told(*back), told(small_profile()));
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
+}
+
+TEST(PprofFile, ADeviceStaysOne) {
+  const TemporaryFolder folder;
+  std::filesystem::create_symlink("/dev/null", folder / "device");
+  EXPECT_TRUE(pprof::write(small_profile(), folder / "device"));
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "device"));
 }
 
 TEST(PprofFile, FailuresNameTheFile) {

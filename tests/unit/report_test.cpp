@@ -31,8 +31,8 @@ void add(Profile& profile, const Fall& fall, std::uint64_t samples, std::size_t 
   key.process = profile.intern(fall.process);
   key.mode = fall.mode;
   key.vcpu = fall.vcpu;
-  key.stack = profile.add_frame(0, profile.add_location(profile.add_image(fall.image, ""),
-                                                        fall.address, profile.intern(fall.symbol)));
+  key.stack = profile.add_alone(profile.add_location(profile.add_image(fall.image, ""),
+                                                     fall.address, profile.intern(fall.symbol)));
   profile.add(key, event, samples);
 }
 

@@ -16,7 +16,7 @@ std::string notes_with(std::string_view build_id) {
   SampleKey key;
   key.process = profile.intern("program");
   const ImageId image = profile.add_image("/missing/program", build_id);
-  key.stack = profile.add_frame(0, profile.add_location(image, 0x1000));
+  key.stack = profile.add_alone(profile.add_location(image, 0x1000));
   profile.add(key, 0, 1);
   const TemporaryFolder folder;
   const auto path = folder / "perf.data";

@@ -2,6 +2,7 @@
 // Profiles with call stacks, written down shortly.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -37,6 +38,7 @@ inline void add(Profile& profile, const StackSample& sample) {
                 .vcpu = sample.vcpu,
                 .stack = 0,
                 .mode = sample.mode};
+  std::vector<LocationId> locations;
   for (const Call& call : sample.calls) {
     std::uint64_t address = call.address;
     if (address == 0) {
@@ -46,8 +48,10 @@ inline void add(Profile& profile, const StackSample& sample) {
     }
     const LocationId location = profile.add_location(profile.add_image(call.image, ""), address,
                                                      profile.intern(call.symbol));
-    key.stack = profile.add_frame(key.stack, location);
+    locations.push_back(location);
   }
+  std::ranges::reverse(locations);
+  key.stack = profile.add_stack(locations);
   profile.add(key, sample.event, sample.samples);
 }
 

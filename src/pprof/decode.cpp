@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "pprof/pprof.h"
-
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <charconv>
-#include <map>
 #include <optional>
 #include <unordered_map>
 #include <utility>
@@ -14,110 +9,12 @@
 #include "pprof.pb.h"
 #include "pprof/gzip.h"
 #include "pprof/parts.h"
+#include "pprof/pprof.h"
 
 namespace xenoprof::pprof {
 namespace {
 
 namespace format = perftools::profiles;
-
-constexpr std::string_view kUnit = "samples";
-
-// The strings of a message under construction.
-class StringTable {
- public:
-  explicit StringTable(format::Profile& message) : message_(message) { id(""); }
-
-  std::int64_t id(std::string_view text) {
-    const auto [entry, added] = ids_.try_emplace(std::string(text), message_.string_table_size());
-    if (added) {
-      message_.add_string_table(entry->first);
-    }
-    return entry->second;
-  }
-
- private:
-  format::Profile& message_;
-  std::unordered_map<std::string, std::int64_t> ids_;
-};
-
-void encode_images(const Profile& profile, StringTable& strings, format::Profile& message) {
-  // pprof wants the addresses of locations within their mapping.
-  std::vector<std::uint64_t> limits(profile.images().size());
-  for (const Location& location : profile.locations()) {
-    std::uint64_t& limit = limits[location.image];
-    limit = std::max(
-        limit, location.address == ~std::uint64_t{0} ? location.address : location.address + 1);
-  }
-  for (std::size_t i = 0; i < profile.images().size(); ++i) {
-    const Image& image = profile.images()[i];
-    format::Mapping& mapping = *message.add_mapping();
-    mapping.set_id(i + 1);
-    mapping.set_memory_limit(limits[i]);
-    mapping.set_filename(strings.id(profile.text(image.name)));
-    mapping.set_build_id(strings.id(profile.text(image.build_id)));
-    mapping.set_has_functions(true);  // or pprof would look for this machine's files
-  }
-}
-
-void encode_locations(const Profile& profile, StringTable& strings, format::Profile& message) {
-  std::map<std::pair<StringId, StringId>, std::uint64_t> functions;  // by name and file
-  const auto function_id = [&](StringId name, StringId file) {
-    const auto [entry, added] = functions.try_emplace({name, file}, functions.size() + 1);
-    if (added) {
-      format::Function& function = *message.add_function();
-      function.set_id(entry->second);
-      function.set_name(strings.id(profile.text(name)));
-      function.set_system_name(function.name());
-      function.set_filename(strings.id(profile.text(file)));
-    }
-    return entry->second;
-  };
-  for (std::size_t i = 0; i < profile.locations().size(); ++i) {
-    const Location& from = profile.locations()[i];
-    format::Location& location = *message.add_location();
-    location.set_id(i + 1);
-    location.set_mapping_id(from.image + 1);
-    location.set_address(from.address);
-    for (const Line& line : profile.lines(from)) {
-      format::Line& added = *location.add_line();
-      added.set_function_id(function_id(line.function, line.file));
-      added.set_line(line.line);
-    }
-    // Without any line pprof shows the address.
-    if (location.line_size() == 0 && from.symbol != 0) {
-      location.add_line()->set_function_id(function_id(from.symbol, 0));
-    }
-  }
-}
-
-void encode_samples(const Profile& profile, StringTable& strings, format::Profile& message) {
-  for (const Sample& from : profile.samples()) {
-    format::Sample& sample = *message.add_sample();
-    for (const LocationId location : profile.stack(from)) {
-      sample.add_location_id(std::uint64_t{location} + 1);
-    }
-    for (std::size_t event = 0; event < profile.events().size(); ++event) {
-      sample.add_value(event < from.samples.size() ? static_cast<std::int64_t>(from.samples[event])
-                                                   : 0);
-    }
-    const auto add_text = [&](std::string_view key, std::string_view value) {
-      format::Label& label = *sample.add_label();
-      label.set_key(strings.id(key));
-      label.set_str(strings.id(value));
-    };
-    const auto add_number = [&](std::string_view key, std::int64_t value) {
-      format::Label& label = *sample.add_label();
-      label.set_key(strings.id(key));
-      label.set_num(value);
-    };
-    add_text("domain", profile.text(from.key.domain));
-    add_text("process", profile.text(from.key.process));
-    add_number("pid", from.key.pid);
-    add_number("tid", from.key.tid);
-    add_number("vcpu", from.key.vcpu);
-    add_text("mode", to_string(from.key.mode));
-  }
-}
 
 template <class Message>
 bool parse(std::string_view part, Message& message) {
@@ -402,21 +299,6 @@ Result<void> Decoder::samples() {
 }
 
 }  // namespace
-
-std::string encode(const Profile& profile) {
-  format::Profile message;
-  StringTable strings(message);
-  for (const Event& event : profile.events()) {
-    format::ValueType& type = *message.add_sample_type();
-    type.set_type(strings.id(event.name));
-    type.set_unit(strings.id(kUnit));
-    message.add_comment(strings.id(fmt::format("event {} count {}", event.name, event.count)));
-  }
-  encode_images(profile, strings, message);
-  encode_locations(profile, strings, message);
-  encode_samples(profile, strings, message);
-  return gzip(message.SerializeAsString());
-}
 
 Result<Profile> decode(std::string_view bytes, const Limits& limits, const Progress& progress) {
   const auto message = gunzip(bytes, limits.bytes);
