@@ -8,6 +8,8 @@
 #include "model/mode.h"
 #include "report/sampling_error.h"
 #include "report/source.h"
+#include "study/growth.h"
+#include "study/page.h"
 #include "study/statistics.h"
 
 namespace xenoprof::lab {
@@ -111,6 +113,42 @@ Json json_of(const Study& study, const Finished& finished) {
           {"units_per_second", speed_of(finished.result.runs)},
           {"runs", std::move(runs)},
           {"events", std::move(events)}};
+}
+
+// The same work in the study's first configuration.
+const Finished* base_of(const Study& study, const Finished& finished,
+                        const std::vector<Finished>& cells) {
+  if (finished.cell.configuration == 0 || !finished.result.failure.empty())
+    return nullptr;
+  Cell wanted = finished.cell;
+  wanted.configuration = 0;
+  const std::string path = path_of(study, wanted);
+  const auto base = std::ranges::find_if(cells, [&](const Finished& each) {
+    return each.result.failure.empty() && path_of(study, each.cell) == path;
+  });
+  return base == cells.end() ? nullptr : &*base;
+}
+
+// `cell` is the JSON of the cell that it is of.
+Json json_of(const Growth& growth, const Json& cell) {
+  Json functions = Json::array();
+  const double grown = growth.cost - growth.base;
+  for (const GrownFunction& function : growth.functions)
+    functions.push_back(
+        {{"image", function.image},
+         {"symbol", function.symbol},
+         {"mode", function.mode},
+         {"base", function.base},
+         {"cost", function.cost},
+         {"share", grown > 0 ? Json((function.cost - function.base) / grown) : Json()},
+         {"beyond_error", function.beyond_error}});
+  return {{"configuration", cell.at("configuration")},
+          {"workload", cell.at("workload")},
+          {"knobs", cell.at("knobs")},
+          {"event", growth.event},
+          {"base", growth.base},
+          {"cost", growth.cost},
+          {"functions", std::move(functions)}};
 }
 
 // Names and values have no commas or quotes: the study's parser sees to that.
@@ -251,11 +289,30 @@ Result<std::optional<CellResult>> read_cell(const fs::path& file) {
 Result<void> write_results(const Study& study, bool quick, const std::vector<Finished>& cells,
                            const fs::path& folder) {
   Json all = Json::array();
-  for (const Finished& finished : cells)
+  Json growths = Json::array();
+  for (const Finished& finished : cells) {
     all.push_back(json_of(study, finished));
-  const Json json = {
-      {"format", kFormat}, {"title", study.title}, {"quick", quick}, {"cells", std::move(all)}};
-  if (auto written = write_text(json.dump(1) + "\n", folder / "results.json"); !written)
+    const Finished* const base = base_of(study, finished, cells);
+    if (base == nullptr)
+      continue;
+    const auto grown = growth_of(study, *base, finished, folder);
+    if (!grown)
+      return std::unexpected(grown.error());
+    for (const Growth& growth : *grown)
+      growths.push_back(json_of(growth, all.back()));
+  }
+  const Json json = {{"format", kFormat},
+                     {"title", study.title},
+                     {"quick", quick},
+                     {"cells", std::move(all)},
+                     {"growth", std::move(growths)}};
+  const std::string text = json.dump(1, ' ', true) + "\n";
+  if (auto written = write_text(text, folder / "results.json"); !written)
+    return written;
+  const auto page = study_page(text);
+  if (!page)
+    return std::unexpected(page.error());
+  if (auto written = write_text(*page, folder / "report.html"); !written)
     return written;
   return write_text(csv_of(study, cells), folder / "results.csv");
 }
