@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // Programs of Debian's packages in every domain, by name in the root's usr/bin and usr/sbin.
-const std::vector<std::string> kPrograms = {"perf", "iperf3", "ethtool"};
+const std::vector<std::string> kPrograms = {"perf", "iperf3", "ethtool", "nginx", "wrk"};
 const std::vector<std::string> kXenPrograms = {
     "xenstore-read", "xenstore-write",  "xenstore-list",  "xenstore-ls",
     "xenstore-rm",   "xenstore-exists", "xenstore-chmod", "xenstore-watch"};
@@ -43,7 +43,7 @@ std::vector<std::string> modules_of(Role role) {
   if (role == Role::kGuest)
     names.emplace_back("xen-netfront");
   else
-    names.insert(names.end(), {"virtio-pci", "virtio-net"});
+    names.insert(names.end(), {"virtio-pci", "virtio-net", "e1000e"});
   return names;
 }
 
@@ -182,10 +182,11 @@ Result<InitramfsLayer> program_layer(Role role, const fs::path& root, const fs::
 
 InitramfsLayer identity_layer(const DomainIdentity& identity) {
   InitramfsLayer layer;
-  layer.add_text("/etc/xenoprof/lab.conf",
-                 fmt::format("ROLE={}\nNAME={}\nADDRESS={}\nPORT={}\n", role_name(identity.role),
-                             identity.name, identity.address, kControlPort),
-                 0644);
+  layer.add_text(
+      "/etc/xenoprof/lab.conf",
+      fmt::format("ROLE={}\nNAME={}\nADDRESS={}\nPORT={}\nWIRE={}\n", role_name(identity.role),
+                  identity.name, identity.address, kControlPort, identity.wire),
+      0644);
   layer.add_text("/etc/xenoprof/token", identity.token + "\n", 0600);
   layer.add_text("/etc/hosts", "127.0.0.1 localhost\n" + identity.hosts, 0644);
   layer.add_text("/etc/hostname", identity.name + "\n", 0644);

@@ -24,12 +24,14 @@ struct DomainIdentity {
   std::string address;
   std::string token;
   std::string hosts;  // the lab's domains, as in /etc/hosts
+  std::string wire;   // address on the wire, or "bridge"; empty: not on it
 };
 
 // The control server's port, the same in every domain.
 inline constexpr std::uint16_t kControlPort = 1914;
 
-// Debian's part: busybox, perf, Xen's tools, iperf3, modules. Changes with the package root.
+// Debian's part: busybox, perf, Xen's tools, servers and their loads, modules. Changes with the
+// package root.
 Result<InitramfsLayer> base_layer(Role role, const std::filesystem::path& root,
                                   const Kernel& kernel);
 

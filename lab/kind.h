@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "progress.h"
 #include "qemu.h"
 #include "state.h"
+#include "wire.h"
 
 namespace xenoprof::lab {
 
@@ -29,9 +31,12 @@ struct UpOptions {
   unsigned memory_mib = 0;       // of each guest, or of the `linux` domain; 0: the kind's own
   unsigned dom0_memory_mib = 0;  // 0: as much as its images ask for
   unsigned cpus = 0;             // of the machine; 0: as the domains need
-  std::string cpu = "phenom";    // of the machine, as QEMU's -cpu has it
-  std::string pmu;               // arguments of the PMU plugin, comma-separated
-  std::string plugin;            // another one of QEMU's instead, or "none"
+  // With it dom0's vCPUs stay on the CPUs of their numbers, each guest's on this one.
+  std::optional<unsigned> guest_cpu;
+  std::string peer;            // lab that the second network card is wired to; empty: no card
+  std::string cpu = "phenom";  // of the machine, as QEMU's -cpu has it
+  std::string pmu;             // arguments of the PMU plugin, comma-separated
+  std::string plugin;          // another one of QEMU's instead, or "none"
   Refresh refresh = Refresh::kWhenMissing;  // of the Debian packages
 };
 
@@ -46,6 +51,7 @@ struct Materials {
 
 struct Kind {
   std::string_view name;
+  bool has_counters;  // whether the emulated PMU is of any use to it
   // Names the domains, the first one to boot first.
   std::vector<std::string> (*domains)(const UpOptions& options);
   // How to start the machine. The lab has its domains, addresses and token; archives of this lab
@@ -59,9 +65,17 @@ struct Kind {
 
 extern const Kind kLinuxKind;
 extern const Kind kXenKind;
+extern const Kind kPeerKind;
 
 // What the domain is told: itself, the lab's token, and every domain's address.
 DomainIdentity identity_of(const pb::Lab& lab, const pb::Domain& domain, Role role);
+
+// Those of every domain of that role, which labs share.
+struct RoleArchives {
+  std::filesystem::path base;
+  std::filesystem::path programs;
+};
+Result<RoleArchives> archives_of(Role role, const Materials& materials);
 
 // Writes the archives one after the other into one file; Linux unpacks them all.
 Result<void> join_archives(const std::vector<std::filesystem::path>& archives,

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The kind `linux`: one Linux system on the emulated machine, without a hypervisor.
+#include <algorithm>
+
 #include "kind.h"
 
 namespace xenoprof::lab {
@@ -18,29 +20,26 @@ std::vector<std::string> domains(const UpOptions&) {
 
 Result<MachineSpec> machine(const UpOptions& options, const Materials& materials,
                             const pb::Lab& lab, const LabFolder& folder) {
-  const auto base = base_layer(Role::kLinux, materials.roots.machine, materials.kernel);
-  if (!base)
-    return std::unexpected(base.error());
-  const auto programs = program_layer(Role::kLinux, materials.roots.machine, materials.prefix,
-                                      materials.modules, *base);
-  if (!programs)
-    return std::unexpected(programs.error());
-  const auto base_archive = cached_archive(*base, "linux-base", materials.images);
-  if (!base_archive)
-    return std::unexpected(base_archive.error());
-  const auto program_archive = cached_archive(*programs, "linux-programs", materials.images);
-  if (!program_archive)
-    return std::unexpected(program_archive.error());
-  const auto identity = identity_layer(identity_of(lab, lab.domains(0), Role::kLinux));
+  const auto archives = archives_of(Role::kLinux, materials);
+  if (!archives)
+    return std::unexpected(archives.error());
+  DomainIdentity identity = identity_of(lab, lab.domains(0), Role::kLinux);
+  if (!options.peer.empty())
+    identity.wire = kServerAddress;
   const auto initrd = folder.path / "linux.cpio";
-  if (auto joined = join_archives({*base_archive, *program_archive}, identity, initrd); !joined)
+  if (auto joined =
+          join_archives({archives->base, archives->programs}, identity_layer(identity), initrd);
+      !joined)
     return std::unexpected(joined.error());
 
   MachineSpec spec;
   spec.kernel = materials.kernel.vmlinux;
   spec.initrd = initrd;
   spec.command_line = kCommandLine;
-  spec.cpus = options.vcpus != 0 ? options.vcpus : kDefaultCpus;
+  const unsigned vcpus = options.vcpus != 0 ? options.vcpus : kDefaultCpus;
+  spec.cpus = std::max(options.cpus, vcpus);
+  if (vcpus < spec.cpus)
+    spec.command_line += fmt::format(" maxcpus={}", vcpus);
   spec.memory_mib = options.memory_mib != 0 ? options.memory_mib : kDefaultMemoryMib;
   return spec;
 }
@@ -51,6 +50,6 @@ Result<void> start_others(const UpOptions&, const pb::Lab&, const LabFolder&, Pr
 
 }  // namespace
 
-const Kind kLinuxKind = {"linux", domains, machine, start_others};
+const Kind kLinuxKind = {"linux", true, domains, machine, start_others};
 
 }  // namespace xenoprof::lab

@@ -17,7 +17,9 @@
 #include "paths.h"
 #include "progress.h"
 #include "state.h"
+#include "study/study.h"
 #include "up.h"
+#include "up_options.h"
 
 namespace xenoprof::lab {
 namespace {
@@ -216,6 +218,31 @@ int down(const std::string& name, bool all) {
   return result;
 }
 
+int study(StudyOptions options) {
+  constexpr int kCellsFailed = 3;
+  constexpr int kInterrupted = 130;
+  if (options.output.empty())
+    options.output = std::filesystem::path(options.study).stem().string() + ".study";
+  const auto end = run_study(options);
+  if (!end)
+    return report(end.error());
+  const std::string folder = options.output.string();
+  switch (*end) {
+    case StudyEnd::kWhole:
+      fmt::print("the results are in {0}: results.json, results.csv, and a session of each run\n",
+                 folder);
+      return 0;
+    case StudyEnd::kCellsFailed:
+      fmt::print("some cells failed; the results of the others are in {0}. --resume tries again\n",
+                 folder);
+      return kCellsFailed;
+    case StudyEnd::kInterrupted:
+      fmt::print("interrupted; finished cells are kept in {0}. --resume goes on\n", folder);
+      return kInterrupted;
+  }
+  return kFailure;
+}
+
 int run(int argc, char** argv) {
   CLI::App app("Machines to try xenoprof on.", "xenoprof lab");
   app.require_subcommand(1);
@@ -223,37 +250,8 @@ int run(int argc, char** argv) {
 
   UpOptions options;
   auto* up_command = app.add_subcommand("up", "make a lab and wait until it is up");
-  up_command->add_option("KIND", options.kind, "xen (dom0 and guests) or linux")->required();
   up_command->add_option("--name", options.name, "of the lab")->capture_default_str();
-  up_command->add_option("--guests", options.guests, "number of guests")
-      ->check(CLI::Range(0, 8))
-      ->capture_default_str();
-  up_command->add_option("--vcpus", options.vcpus, "of each guest [1], or of linux [2]")
-      ->check(CLI::Range(1, 16));
-  up_command->add_option("--dom0-vcpus", options.dom0_vcpus, "of dom0")
-      ->check(CLI::Range(1, 16))
-      ->capture_default_str();
-  up_command->add_option("--memory", options.memory_mib, "of each guest, or of linux, MiB")
-      ->check(CLI::Range(128, 65536));
-  up_command->add_option("--dom0-memory", options.dom0_memory_mib, "of dom0, MiB")
-      ->check(CLI::Range(384, 65536));
-  up_command->add_option("--cpus", options.cpus, "of the machine that Xen runs on")
-      ->check(CLI::Range(1, 16));
-  up_command
-      ->add_option("--cpu", options.cpu,
-                   "model of those CPUs, any that QEMU has, to see what xenoprof says on it; only "
-                   "those of AMD family 10h have the emulated counters")
-      ->capture_default_str();
-  up_command->add_option("--pmu", options.pmu,
-                         "arguments of the emulated PMU, such as preset=paper,stats=on");
-  up_command
-      ->add_option("--plugin", options.plugin,
-                   "another plugin of QEMU instead of the emulated PMU, as QEMU's -plugin "
-                   "has it; or none")
-      ->excludes("--pmu");
-  up_command->add_flag_callback(
-      "--refresh", [&] { options.refresh = Refresh::kAlways; },
-      "ask the package archives for newer packages first");
+  add_up_options(*up_command, options);
   up_command->callback([&] { result = up(options); });
 
   app.add_subcommand("status", "show the labs")->callback([&] { result = status(); });
@@ -285,6 +283,23 @@ int run(int argc, char** argv) {
   copy_command->add_option("FROM", source, "path, or DOMAIN:PATH")->required();
   copy_command->add_option("TO", destination, "path, or DOMAIN:PATH")->required();
   copy_command->callback([&] { result = copy(name, source, destination); });
+
+  StudyOptions study_options;
+  auto* study_command =
+      app.add_subcommand("study", "run workloads on several machines and compare what they cost");
+  study_command
+      ->add_option("STUDY", study_options.study, "FILE.toml, or overhead, receive-buffers, offload")
+      ->required();
+  study_command->add_flag("--quick", study_options.quick, "less work, fewer runs, larger errors");
+  study_command->add_flag("--resume", study_options.resume,
+                          "go on with the study in the folder; finished cells are kept");
+  study_command
+      ->add_option("-o,--output", study_options.output, "folder for the results [STUDY.study]")
+      ->type_name("DIR");
+  study_command
+      ->add_option("--configurations", study_options.configurations, "only these, as in a,b")
+      ->delimiter(',');
+  study_command->callback([&] { result = study(study_options); });
 
   bool all = false;
   auto* down_command = app.add_subcommand("down", "end a lab");

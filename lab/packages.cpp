@@ -34,7 +34,7 @@ const PackageSet kTools = {"tools", {"qemu-system-x86"}, true};
 const PackageSet kMachine = {
     "machine",
     {"xen-system-amd64", "linux-image-amd64", "linux-headers-amd64", "linux-perf", "busybox-static",
-     "iperf3", "ethtool", "xenstore-utils", "libstdc++6"},
+     "iperf3", "ethtool", "nginx", "wrk", "xenstore-utils", "libstdc++6"},
     false};
 
 // What no machine of the lab uses; unpacking it would only take time and room.

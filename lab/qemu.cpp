@@ -72,6 +72,14 @@ std::vector<std::string> command_of(const MachineSpec& spec, const LabFolder& fo
       "virtio-net-pci,netdev=net0,romfile=",
       "-pidfile",
       folder.pid_file()};
+  // e1000e: TCP segmentation and checksum offload; QEMU cuts the segments, so that what goes over
+  // the wire are packets of the MTU.
+  if (spec.wire)
+    command.insert(command.end(),
+                   {"-netdev",
+                    fmt::format("stream,id=wire,server={},addr.type=unix,addr.path={}",
+                                spec.wire->listens ? "on" : "off", spec.wire->socket),
+                    "-device", "e1000e,netdev=wire,romfile=,mac=" + spec.wire->mac});
   if (!spec.plugin.empty())
     command.insert(command.end(), {"-plugin", spec.plugin});
   return command;

@@ -4,11 +4,13 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "model/result.h"
 #include "state.h"
+#include "wire.h"
 
 namespace xenoprof::lab {
 
@@ -27,6 +29,7 @@ struct MachineSpec {
   unsigned memory_mib = 1024;
   std::string plugin;  // as -plugin wants it; empty: none
   std::vector<Forward> forwards;
+  std::optional<Wire> wire;
 };
 
 // The PMU plugin of this build, or why there is none.

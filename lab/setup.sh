@@ -8,7 +8,7 @@ set -e
 # The last line builds the kernel module and carries the lab's downloads.
 packages="
   g++ cmake ninja-build make pkg-config
-  libcli11-dev libfmt-dev nlohmann-json3-dev protobuf-compiler libprotobuf-dev
+  libcli11-dev libfmt-dev nlohmann-json3-dev libtomlplusplus-dev protobuf-compiler libprotobuf-dev
   libelf-dev libdw-dev liblzma-dev libcapstone-dev libiberty-dev libpfm4-dev libxen-dev
   libarchive-dev libncurses-dev zlib1g-dev libzstd-dev
   libgtest-dev libgmock-dev libclang-rt-dev linux-perf

@@ -24,10 +24,10 @@ constexpr int kConsoleLines = 15;
 constexpr int kFirstAddress = 15;  // QEMU's user network keeps 10.0.2.2-4 to itself
 
 Result<const Kind*> find_kind(const std::string& name) {
-  for (const Kind* kind : {&kXenKind, &kLinuxKind})
+  for (const Kind* kind : {&kXenKind, &kLinuxKind, &kPeerKind})
     if (kind->name == name)
       return kind;
-  return fail("'{}' is no kind of lab; there are xen and linux", name);
+  return fail("'{}' is no kind of lab; there are xen, linux and peer", name);
 }
 
 Result<std::string> random_token() {
@@ -120,7 +120,14 @@ Result<void> boot(const UpOptions& options, const Kind& kind, const Materials& m
   if (!spec)
     return std::unexpected(spec.error());
   spec->cpu = options.cpu;
-  spec->plugin = plugin_for(options, materials, progress);
+  if (kind.has_counters)
+    spec->plugin = plugin_for(options, materials, progress);
+  if (!options.peer.empty()) {
+    const auto wire = wire_to_peer(options.peer);
+    if (!wire)
+      return std::unexpected(wire.error());
+    spec->wire = *wire;
+  }
   for (const pb::Domain& domain : lab->domains())
     spec->forwards.push_back({static_cast<std::uint16_t>(domain.port()), domain.address()});
   lab->set_cpus(spec->cpus);
@@ -148,10 +155,29 @@ Result<void> boot(const UpOptions& options, const Kind& kind, const Materials& m
 }  // namespace
 
 DomainIdentity identity_of(const pb::Lab& lab, const pb::Domain& domain, Role role) {
-  DomainIdentity identity{role, domain.name(), domain.address(), lab.token(), ""};
+  DomainIdentity identity{role, domain.name(), domain.address(), lab.token(), "", ""};
   for (const pb::Domain& each : lab.domains())
     identity.hosts += fmt::format("{} {}\n", each.address(), each.name());
+  identity.hosts += fmt::format("{} peer\n{} server\n", kPeerAddress, kServerAddress);
   return identity;
+}
+
+Result<RoleArchives> archives_of(Role role, const Materials& materials) {
+  const auto base = base_layer(role, materials.roots.machine, materials.kernel);
+  if (!base)
+    return std::unexpected(base.error());
+  const auto programs =
+      program_layer(role, materials.roots.machine, materials.prefix, materials.modules, *base);
+  if (!programs)
+    return std::unexpected(programs.error());
+  const std::string name(role_name(role));
+  const auto base_archive = cached_archive(*base, name + "-base", materials.images);
+  if (!base_archive)
+    return std::unexpected(base_archive.error());
+  const auto program_archive = cached_archive(*programs, name + "-programs", materials.images);
+  if (!program_archive)
+    return std::unexpected(program_archive.error());
+  return RoleArchives{*base_archive, *program_archive};
 }
 
 Result<void> join_archives(const std::vector<fs::path>& archives, const InitramfsLayer& last,

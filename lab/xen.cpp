@@ -45,6 +45,11 @@ std::vector<std::string> domains(const UpOptions& options) {
   return names;
 }
 
+// The domain that the peer reaches.
+bool is_server(const UpOptions& options, int domain) {
+  return !options.peer.empty() && domain == (options.guests > 0 ? 1 : 0);
+}
+
 std::string xl_configuration(const UpOptions& options, const std::string& name, int number) {
   return fmt::format(
       "name = \"{0}\"\n"
@@ -54,32 +59,13 @@ std::string xl_configuration(const UpOptions& options, const std::string& name, 
       "extra = \"{2}\"\n"
       "memory = {3}\n"
       "vcpus = {4}\n"
-      "vif = [ \"mac=00:16:3e:00:00:{5:02x},bridge=xenbr0,script=vif-xenoprof\" ]\n"
+      "vif = [ \"mac=00:16:3e:00:00:{5:02x},bridge=xenbr0,script=vif-xenoprof\"{6} ]\n"
+      "{7}"
       "on_crash = \"preserve\"\n",
-      name, kGuestFiles, kKernelOptions, guest_memory(options), guest_vcpus(options), number);
-}
-
-struct RoleArchives {
-  fs::path base;
-  fs::path programs;
-};
-
-Result<RoleArchives> archives_of(Role role, const Materials& materials) {
-  const auto base = base_layer(role, materials.roots.machine, materials.kernel);
-  if (!base)
-    return std::unexpected(base.error());
-  const auto programs =
-      program_layer(role, materials.roots.machine, materials.prefix, materials.modules, *base);
-  if (!programs)
-    return std::unexpected(programs.error());
-  const std::string name(role_name(role));
-  const auto base_archive = cached_archive(*base, name + "-base", materials.images);
-  if (!base_archive)
-    return std::unexpected(base_archive.error());
-  const auto program_archive = cached_archive(*programs, name + "-programs", materials.images);
-  if (!program_archive)
-    return std::unexpected(program_archive.error());
-  return RoleArchives{*base_archive, *program_archive};
+      name, kGuestFiles, kKernelOptions, guest_memory(options), guest_vcpus(options), number,
+      is_server(options, number) ? ", \"mac=00:16:3e:00:03:02,bridge=xenbr1,script=vif-xenoprof\""
+                                 : "",
+      options.guest_cpu ? fmt::format("cpus = \"{}\"\n", *options.guest_cpu) : "");
 }
 
 // Files that dom0 only hands on to its guests, as layers of dom0's own image.
@@ -102,13 +88,19 @@ Result<std::vector<fs::path>> guest_material(const Materials& materials) {
 }
 
 Result<InitramfsLayer> lab_layer(const UpOptions& options, const pb::Lab& lab) {
-  InitramfsLayer layer = identity_layer(identity_of(lab, lab.domains(0), Role::kDom0));
+  DomainIdentity dom0 = identity_of(lab, lab.domains(0), Role::kDom0);
+  if (!options.peer.empty())
+    dom0.wire = is_server(options, 0) ? kServerAddress : kBridged;
+  InitramfsLayer layer = identity_layer(dom0);
   for (int i = 1; i < lab.domains_size(); ++i) {
     const pb::Domain& guest = lab.domains(i);
-    const auto identity = identity_layer(identity_of(lab, guest, Role::kGuest)).archive();
-    if (!identity)
-      return std::unexpected(identity.error());
-    layer.add_text(fmt::format("{}/{}.cpio", kGuestFiles, guest.name()), *identity, 0600);
+    DomainIdentity identity = identity_of(lab, guest, Role::kGuest);
+    if (is_server(options, i))
+      identity.wire = kServerAddress;
+    const auto archive = identity_layer(identity).archive();
+    if (!archive)
+      return std::unexpected(archive.error());
+    layer.add_text(fmt::format("{}/{}.cpio", kGuestFiles, guest.name()), *archive, 0600);
     layer.add_text(fmt::format("{}/{}.cfg", kGuestFiles, guest.name()),
                    xl_configuration(options, guest.name(), i), 0644);
   }
@@ -150,6 +142,8 @@ Result<MachineSpec> machine(const UpOptions& options, const Materials& materials
       "console=com1 loglvl=warning guest_loglvl=warning spec-ctrl=no xpti=no "
       "dom0_mem={0}M,max:{0}M dom0_max_vcpus={1}",
       dom0_memory(options), options.dom0_vcpus);
+  if (options.guest_cpu)
+    spec.command_line += " dom0_vcpus_pin";
   spec.cpus = options.cpus != 0 ? options.cpus
                                 : std::clamp(std::max(options.dom0_vcpus, guest_vcpus(options)), 2U,
                                              kMaxMachineCpus);
@@ -204,6 +198,6 @@ Result<void> start_others(const UpOptions&, const pb::Lab& lab, const LabFolder&
 
 }  // namespace
 
-const Kind kXenKind = {"xen", domains, machine, start_others};
+const Kind kXenKind = {"xen", true, domains, machine, start_others};
 
 }  // namespace xenoprof::lab

@@ -1,7 +1,8 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The first process of every domain of a lab. /etc/xenoprof/lab.conf says which domain this is:
-# ROLE (linux, dom0, guest), NAME, ADDRESS, PORT.
+# ROLE (linux, dom0, guest), NAME, ADDRESS, PORT, and WIRE: the address of the second network card,
+# "bridge" where it is a guest's, or empty.
 /bin/busybox --install -s /usr/bin 2>/dev/null
 export PATH=/usr/local/bin:/usr/bin:/usr/sbin HOME=/root
 . /etc/xenoprof/lab.conf
@@ -45,6 +46,18 @@ case "$ROLE" in
     ;;
   *)
     ifconfig eth0 "$ADDRESS" netmask 255.255.255.0 up
+    ;;
+esac
+case "$WIRE" in
+  '') ;;
+  bridge)
+    brctl addbr xenbr1
+    brctl addif xenbr1 eth1
+    ifconfig eth1 up
+    ifconfig xenbr1 up
+    ;;
+  *)
+    ifconfig eth1 "$WIRE" netmask 255.255.255.0 up
     ;;
 esac
 
