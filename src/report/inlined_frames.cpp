@@ -37,7 +37,7 @@ Profile with_inlined_frames(const Profile& profile) {
   for (StackId frame = 1; frame < profile.frames().size(); ++frame) {
     StackId stack = stack_of[profile.frames()[frame].caller];
     for (const LocationId location : frames_of[profile.frames()[frame].location]) {
-      stack = result.add_frame(stack, location);
+      stack = result.add_frame(stack, location, Profile::hash_of(stack, location));
     }
     stack_of.push_back(stack);
   }
