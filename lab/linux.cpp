@@ -20,29 +20,12 @@ std::vector<std::string> domains(const UpOptions&) {
 
 Result<MachineSpec> machine(const UpOptions& options, const Materials& materials,
                             const pb::Lab& lab, const LabFolder& folder) {
-<<<<<<< HEAD
   const auto archives = archives_of(Role::kLinux, materials);
   if (!archives)
     return std::unexpected(archives.error());
   DomainIdentity identity = identity_of(lab, lab.domains(0), Role::kLinux);
   if (!options.peer.empty())
     identity.wire = kServerAddress;
-=======
-  const auto base = base_layer(Role::kLinux, materials.roots.machine, materials.kernel);
-  if (!base)
-    return std::unexpected(base.error());
-  const auto programs = program_layer(Role::kLinux, materials.roots.machine, materials.prefix,
-                                      materials.modules, *base);
-  if (!programs)
-    return std::unexpected(programs.error());
-  const auto base_archive = cached_archive(*base, "linux-base", materials.images);
-  if (!base_archive)
-    return std::unexpected(base_archive.error());
-  const auto program_archive = cached_archive(*programs, "linux-programs", materials.images);
-  if (!program_archive)
-    return std::unexpected(program_archive.error());
-  const auto identity = identity_layer(identity_of(lab, lab.domains(0), Role::kLinux));
->>>>>>> main
   const auto initrd = folder.path / "linux.cpio";
   if (auto joined =
           join_archives({archives->base, archives->programs}, identity_layer(identity), initrd);

@@ -167,7 +167,7 @@ Result<RoleArchives> archives_of(Role role, const Materials& materials) {
   if (!base)
     return std::unexpected(base.error());
   const auto programs =
-      program_layer(role, materials.roots.machine, materials.prefix, materials.driver, *base);
+      program_layer(role, materials.roots.machine, materials.prefix, materials.modules, *base);
   if (!programs)
     return std::unexpected(programs.error());
   const std::string name(role_name(role));

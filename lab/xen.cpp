@@ -62,37 +62,10 @@ std::string xl_configuration(const UpOptions& options, const std::string& name, 
       "vif = [ \"mac=00:16:3e:00:00:{5:02x},bridge=xenbr0,script=vif-xenoprof\"{6} ]\n"
       "{7}"
       "on_crash = \"preserve\"\n",
-<<<<<<< HEAD
       name, kGuestFiles, kKernelOptions, guest_memory(options), guest_vcpus(options), number,
       is_server(options, number) ? ", \"mac=00:16:3e:00:03:02,bridge=xenbr1,script=vif-xenoprof\""
                                  : "",
       options.guest_cpu ? fmt::format("cpus = \"{}\"\n", *options.guest_cpu) : "");
-=======
-      name, kGuestFiles, kKernelOptions, guest_memory(options), guest_vcpus(options), number);
-}
-
-struct RoleArchives {
-  fs::path base;
-  fs::path programs;
-};
-
-Result<RoleArchives> archives_of(Role role, const Materials& materials) {
-  const auto base = base_layer(role, materials.roots.machine, materials.kernel);
-  if (!base)
-    return std::unexpected(base.error());
-  const auto programs =
-      program_layer(role, materials.roots.machine, materials.prefix, materials.modules, *base);
-  if (!programs)
-    return std::unexpected(programs.error());
-  const std::string name(role_name(role));
-  const auto base_archive = cached_archive(*base, name + "-base", materials.images);
-  if (!base_archive)
-    return std::unexpected(base_archive.error());
-  const auto program_archive = cached_archive(*programs, name + "-programs", materials.images);
-  if (!program_archive)
-    return std::unexpected(program_archive.error());
-  return RoleArchives{*base_archive, *program_archive};
->>>>>>> main
 }
 
 // Files that dom0 only hands on to its guests, as layers of dom0's own image.

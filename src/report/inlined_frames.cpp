@@ -34,12 +34,17 @@ Profile with_inlined_frames(const Profile& profile) {
     }
   }
   std::vector<StackId> stack_of = {0};
+  std::vector<std::uint64_t> hashes = {0};
   for (StackId frame = 1; frame < profile.frames().size(); ++frame) {
-    StackId stack = stack_of[profile.frames()[frame].caller];
+    const StackId caller = profile.frames()[frame].caller;
+    StackId stack = stack_of[caller];
+    std::uint64_t hash = hashes[caller];
     for (const LocationId location : frames_of[profile.frames()[frame].location]) {
-      stack = result.add_frame(stack, location);
+      hash = Profile::hash_of(hash, location);
+      stack = result.add_frame(stack, location, hash);
     }
     stack_of.push_back(stack);
+    hashes.push_back(hash);
   }
   for (const Sample& sample : profile.samples()) {
     SampleKey key = sample.key;
