@@ -36,8 +36,9 @@ Profile with_inlined_frames(const Profile& profile) {
   std::vector<StackId> stack_of = {0};
   std::vector<std::uint64_t> hashes = {0};
   for (StackId frame = 1; frame < profile.frames().size(); ++frame) {
-    StackId stack = stack_of[profile.frames()[frame].caller];
-    std::uint64_t hash = hashes[profile.frames()[frame].caller];
+    const StackId caller = profile.frames()[frame].caller;
+    StackId stack = stack_of[caller];
+    std::uint64_t hash = hashes[caller];
     for (const LocationId location : frames_of[profile.frames()[frame].location]) {
       hash = Profile::hash_of(hash, location);
       stack = result.add_frame(stack, location, hash);
