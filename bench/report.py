@@ -4,10 +4,12 @@
 
 Usage: bench/report.py BUILD [RECORDING]
 Without a recording, one of about a million samples with call chains is made of this machine at
-work, in BUILD/bench.
+work, in BUILD/bench. Where FlameGraph's stackcollapse-perf.pl is installed, folded stacks are
+compared with that, too.
 """
 import collections
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -29,18 +31,18 @@ def measure(command):
 
 
 def fold():
-    """What scripts that make folded stacks of `perf script` do, on standard input."""
+    """Folded stacks of `perf script -F comm,ip,sym` on standard input, with as little work for each
+    line as a script can do. What is used most, FlameGraph's stackcollapse-perf.pl, takes longer."""
     stacks = collections.Counter()
     process, frames = "", []
     for line in sys.stdin:
-        if line.isspace():
+        if line.startswith("\t"):
+            frames.append(line.split(None, 1)[1].rstrip())
+        elif not line.isspace():
+            process = line.rstrip()
+        elif process:
             stacks[";".join([process] + frames[::-1])] += 1
-            frames = []
-        elif line[0].isspace() and frames is not None and line.split(None, 1)[0].isalnum() \
-                and line.startswith("\t"):
-            frames.append(line.split(None, 1)[1].rsplit(" (", 1)[0])
-        else:
-            process = line.split(None, 1)[0]
+            process, frames = "", []
     for stack, count in stacks.items():
         print(stack, count)
 
@@ -67,6 +69,9 @@ def main():
         ("folded", f"perf script -i {path} -F comm,ip,sym | python3 {this} --fold",
          f"{xenoprof} export {path} --format folded -o /dev/null"),
     ]
+    script = shutil.which("stackcollapse-perf.pl")
+    if script:
+        pairs.append(("FlameGraph", f"perf script -i {path} | perl {script}", pairs[-1][2]))
     print(f"{os.path.getsize(path) / 1e6:.0f} MB")
     print(f"{'':12} {'time':>8} {'memory':>8}   (perf / xenoprof)")
     for name, theirs, ours in pairs:
