@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <chrono>
 #include <cmath>
@@ -44,6 +45,18 @@ std::string last_line(std::string_view text) {
   return std::string(text.substr(text.rfind('\n') + 1));
 }
 
+// The end of an output of many lines, as one.
+std::string tail_of(std::string_view text) {
+  constexpr std::size_t kCharacters = 200;
+  std::string tail;
+  for (const char c : text.substr(text.size() - std::min(text.size(), kCharacters))) {
+    const bool space = std::isspace(static_cast<unsigned char>(c)) != 0;
+    if (!space || (!tail.empty() && tail.back() != ' '))
+      tail += space ? ' ' : c;
+  }
+  return tail;
+}
+
 // `what` names the command for the user.
 Result<std::string> run_in(const Endpoint& domain, std::string_view what,
                            const std::string& command, std::chrono::milliseconds limit) {
@@ -66,8 +79,8 @@ Result<double> work_in(const std::string& output, const Workload& workload) {
     if (std::from_chars(text.data(), end, number).ptr == end && number > 0)
       return number / workload.done_per_unit;
   }
-  return fail("what the load of {} printed has no work done ('{}'): {}", workload.name,
-              workload.done, last_line(output));
+  return fail("what the load of {} printed does not match its `done` ({}) and ends with: {}",
+              workload.name, workload.done, tail_of(output));
 }
 
 // `xenoprof record` in a domain, from the moment that it samples until it is told to end.

@@ -82,9 +82,8 @@ class StudyRun {
 
   Result<StudyEnd> run() {
     for (const Cell& cell : cells_of(study_))
-      if (chosen(cell))
-        if (auto known = recall(cell); !known)
-          return std::unexpected(known.error());
+      if (auto known = recall(cell); !known)
+        return std::unexpected(known.error());
     total_ = finished_.size() + left_.size();
     if (!finished_.empty())
       progress_.note(fmt::format("{} of {} cells are there already", finished_.size(), total_));
@@ -126,9 +125,11 @@ class StudyRun {
     const auto known = read_cell(folder_of(cell) / "cell.json");
     if (!known)
       return std::unexpected(known.error());
-    if (*known && (*known)->failure.empty())
-      finished_.push_back({cell, std::move(**known)});
-    else
+    const bool whole = *known && (*known)->failure.empty();
+    // Results hold those of configurations that are not asked for now, too.
+    if (whole || (*known && !chosen(cell)))
+      finished_.push_back({cell, **known});
+    else if (chosen(cell))
       left_.push_back(cell);
     return {};
   }

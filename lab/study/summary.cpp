@@ -21,6 +21,16 @@ std::string variant_of(const Cell& cell) {
   return text;
 }
 
+std::string without_trailing_spaces(const std::string& text) {
+  std::string trimmed;
+  for (const char c : text) {
+    while (c == '\n' && !trimmed.empty() && trimmed.back() == ' ')
+      trimmed.pop_back();
+    trimmed += c;
+  }
+  return trimmed;
+}
+
 std::string cells_of_figure(const Figure& figure, const Figure* base) {
   if (figure.runs == 0)
     return fmt::format("{:>{}}{:{}}", "-", kFigureWidth, "", kErrorWidth + kRatioWidth);
@@ -75,7 +85,7 @@ std::string summary_of(const Study& study, const std::vector<Finished>& cells) {
       text += "\n";
     }
   }
-  return text;
+  return without_trailing_spaces(text);
 }
 
 }  // namespace xenoprof::lab

@@ -22,6 +22,11 @@ name = "linux"
 machine = "linux --cpus 2 --vcpus 1"
 server = "linux"
 recorder = "linux"
+[[configuration]]
+name = "other"
+machine = "linux --cpus 2 --vcpus 1"
+server = "linux"
+recorder = "linux"
 [[event]]
 name = "instructions"
 count = 100000
@@ -63,7 +68,7 @@ TEST(Study, KeepsWhatIsFinishedAndTriesAgainWhatFailed) {
   const fs::path folder = pattern;
   std::ofstream(folder / "test.toml") << kStudy;
 
-  const auto first = study(folder);
+  const auto first = study(folder, {"--configurations", "linux"});
   EXPECT_EQ(first.status, 3) << first.output;
   EXPECT_THAT(first.output, HasSubstr("linux/broken failed: `load` in domain peer ended with "
                                       "status 1: no such server"));
@@ -82,12 +87,17 @@ TEST(Study, KeepsWhatIsFinishedAndTriesAgainWhatFailed) {
   const auto before = fs::last_write_time(session / "profile.pb.gz");
   const auto refused = study(folder);
   EXPECT_THAT(refused.output, HasSubstr("--resume goes on with it"));
-  const auto second = study(folder, {"--resume"});
+  const auto second = study(folder, {"--resume", "--configurations", "linux"});
   EXPECT_EQ(second.status, 3) << second.output;
   EXPECT_THAT(second.output, HasSubstr("1 of 2 cells are there already"));
   EXPECT_THAT(second.output, HasSubstr("linux/broken failed"));
   EXPECT_EQ(fs::last_write_time(session / "profile.pb.gz"), before);
   EXPECT_EQ(json_in(folder / "out/results.json"), json);
+
+  // Asking for another configuration alone takes nothing out of the results.
+  const auto third = study(folder, {"--resume", "--configurations", "other"});
+  EXPECT_EQ(third.status, 3) << third.output;
+  EXPECT_EQ(json_in(folder / "out/results.json").at("cells").size(), 4U);
   fs::remove_all(folder);
 }
 
