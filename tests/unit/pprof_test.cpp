@@ -116,6 +116,27 @@ TEST(Pprof, ReadsBackAllItWrote) {
   EXPECT_EQ(told(*back), told(profile));
 }
 
+// Stacks of all shapes, and more than are compressed at once.
+TEST(Pprof, ReadsBackEveryStackOfMany) {
+  Profile profile({{"cycles", 1}});
+  const ImageId image = profile.add_image("/prog", "");
+  const StringId domains[] = {profile.intern("one"), profile.intern("other")};
+  std::minstd_rand random(1);
+  std::vector<LocationId> stack;
+  for (int i = 0; i < 25'000; ++i) {
+    stack.resize(1 + random() % 12);
+    for (LocationId& location : stack) {
+      location = profile.add_location(image, 0x1000 - random() % 8);
+    }
+    profile.add({.domain = domains[random() % 2], .pid = i, .stack = profile.add_stack(stack)}, 0);
+  }
+  const std::string bytes = pprof::encode(profile);
+  EXPECT_GT(pprof::gunzip(bytes, std::size_t{1} << 30)->size(), std::size_t{1} << 20);
+  const auto back = pprof::decode(bytes);
+  ASSERT_TRUE(back) << back.error().message;
+  EXPECT_TRUE(told(*back) == told(profile)) << "not printed: it is too long";
+}
+
 TEST(Pprof, AMergeKeepsAllButTheDomain) {
   Profile merged;
   merged.merge(Profile({{"before", 1}}), "");
