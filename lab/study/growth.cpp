@@ -15,8 +15,8 @@ namespace {
 constexpr std::size_t kMostFunctions = 15;
 
 const Run* run_with(const CellResult& cell, const std::string& event) {
-  const auto run = std::ranges::find_if(
-      cell.runs, [&](const Run& each) { return each.events.contains(event); });
+  const auto run =
+      std::ranges::find_if(cell.runs, [&](const Run& each) { return each.events.contains(event); });
   return run == cell.runs.end() ? nullptr : &*run;
 }
 
@@ -36,8 +36,7 @@ std::vector<GrownFunction> functions_of(const Comparison& comparison) {
       continue;
     }
     function.symbol.clear();
-    const auto [known, is_new] =
-        nameless.try_emplace({function.image, function.mode}, all.size());
+    const auto [known, is_new] = nameless.try_emplace({function.image, function.mode}, all.size());
     if (is_new) {
       all.push_back(std::move(function));
     } else {

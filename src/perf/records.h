@@ -106,7 +106,8 @@ struct OtherRecord {
 };
 
 struct Record {
-  std::uint64_t time = 0;  // of the kernel's clock for perf, nanoseconds; 0: was so before recording began
+  std::uint64_t time =
+      0;  // of the kernel's clock for perf, nanoseconds; 0: was so before recording began
   std::variant<OtherRecord, SampleRecord, MmapRecord, CommRecord, ForkRecord, ExitRecord,
                LostRecord, KsymbolRecord>
       body;
