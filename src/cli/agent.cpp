@@ -48,7 +48,7 @@ Result<int> agent(const std::vector<std::string>& wanted) {
     Connection initiator(std::move(*channel), kLargestToParticipant);
     auto device = XenoprofDevice::open();
     const auto done =
-        device ? participate(initiator, *device, wishes) : refuse(initiator, device.error());
+        device ? participate(initiator, &*device, wishes) : refuse(initiator, device.error());
     if (!done) {
       fmt::print(stderr, "xenoprof: a session ended early: {}\n", done.error().message);
     }

@@ -16,7 +16,7 @@ namespace xenoprof {
 namespace {
 
 // `here`: whether the domain we run in, domain 0, has its driver.
-std::string ability(const XenDomain& domain, bool here) {
+std::string ability(const Domain& domain, bool here) {
   if (domain.id == 0) {
     return here ? "initiator, active" : "nothing without its driver";
   }
@@ -80,7 +80,7 @@ int list(bool all_events) {
   const bool here = XenoprofDevice::present();
   if (const auto domains = list_xen_domains()) {
     fmt::print("{:>4}  {:<16} {:<5} {:>5}  {}\n", "ID", "DOMAIN", "TYPE", "VCPUS", "CAN BE");
-    for (const XenDomain& domain : *domains) {
+    for (const Domain& domain : *domains) {
       fmt::print("{:>4}  {:<16} {:<5} {:>5}  {}\n", domain.id, domain.name, domain.type,
                  domain.vcpus, ability(domain, here));
     }

@@ -194,7 +194,7 @@ Result<SessionResult> record_here(const RecordArguments& arguments, Command& com
   request.output = output_folder(arguments.output);
   request.command = fmt::format("{}", fmt::join(arguments.command, " "));
   return run_local_session(
-      request, [&] { return command.start(); },
+      request, interrupted, [&] { return command.start(); },
       [&](const SessionProgress& now) { return watch.keep_going(now); });
 }
 

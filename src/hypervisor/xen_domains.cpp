@@ -50,16 +50,16 @@ bool on_xen() {
   return std::getline(file, type) && type == "xen";
 }
 
-Result<std::vector<XenDomain>> list_xen_domains() {
+Result<std::vector<Domain>> list_xen_domains() {
   const Store store(xs_open(0));
   if (!store) {
     return fail(
         "xenstore does not answer: run this in dom0 of a Xen host, as root, with xenstored "
         "running");
   }
-  std::vector<XenDomain> domains;
+  std::vector<Domain> domains;
   for (const std::string& text : list(store.get(), "/local/domain")) {
-    XenDomain domain;
+    Domain domain;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), domain.id);
     if (error != std::errc() || end != text.data() + text.size()) {
       continue;
@@ -78,7 +78,7 @@ Result<std::vector<XenDomain>> list_xen_domains() {
     domain.has_agent = read(store.get(), path + "/" + kAgentPath + "/ring-ref").has_value();
     domains.push_back(std::move(domain));
   }
-  std::ranges::sort(domains, {}, &XenDomain::id);
+  std::ranges::sort(domains, {}, &Domain::id);
   return domains;
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "hypervisor/domain.h"
 #include "model/result.h"
 
 struct xs_handle;
@@ -17,19 +18,11 @@ namespace xenoprof {
 // is the one the xl toolstack lets a guest write (libxl_create.c, 4.17).
 inline constexpr char kAgentPath[] = "data/xenoprof";
 
-struct XenDomain {
-  std::uint16_t id = 0;
-  std::string name;
-  std::string type;  // "pv", "pvh", "hvm"; empty when the toolstack does not say
-  unsigned vcpus = 0;
-  bool has_agent = false;  // an agent has advertised itself; it may have died since
-};
-
 // Whether this system runs on Xen.
 bool on_xen();
 
 // All running domains, dom0 (which is called that) first. Only for dom0.
-Result<std::vector<XenDomain>> list_xen_domains();
+Result<std::vector<Domain>> list_xen_domains();
 
 // Tells that a domain has ended, without asking xenstore again and again.
 class DomainWatch {

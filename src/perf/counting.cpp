@@ -62,7 +62,7 @@ void apply(const Counting& counting, std::uint64_t count, perf_event_attr& attr)
   attr.exclude_user = counting.exclude_user;
   attr.exclude_kernel = counting.exclude_kernel;
   attr.exclude_hv = 1;
-  attr.exclude_guest = 1;
+  attr.exclude_guest = !counting.guests;
   attr.freq = counting.frequency != 0;
   attr.sample_period = counting.frequency != 0 ? counting.frequency : count;
 }

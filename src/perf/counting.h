@@ -22,6 +22,7 @@ struct Counting {
   std::uint64_t frequency = 0;  // samples a second and CPU; 0: one each Event::count
   bool exclude_user = false;
   bool exclude_kernel = false;
+  bool guests = false;  // what virtual machines do counts, too
 
   friend bool operator==(const Counting&, const Counting&) = default;
 };

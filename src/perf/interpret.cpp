@@ -92,7 +92,25 @@ Interpreter::Interpreter(const Layout& layout, Kind kind, Detail detail,
   whole(guest_user_, image(kGuestUserImage, {}, false));
 }
 
+void Interpreter::set_machines(std::string_view host,
+                               const std::unordered_map<std::int32_t, std::string>& by_process) {
+  host_ = counter_.places().intern(host);
+  for (const auto& [process, name] : by_process) {
+    machines_[process] = counter_.places().intern(name);
+  }
+}
+
 void Interpreter::add(const Record& record) {
+  if (guest_of_) {
+    const auto* sample = std::get_if<SampleRecord>(&record.body);
+    if (sample != nullptr && sample->guest && sample->pid == *guest_of_) {
+      SampleRecord own = *sample;
+      own.guest = false;
+      own.call_chain = {};  // of the host's
+      on(own);
+    }
+    return;
+  }
   std::visit(
       [this](const auto& body) {
         if constexpr (requires { on(body); }) {
@@ -162,6 +180,11 @@ StringId Interpreter::process_name(std::int32_t tid) {
 }
 
 void Interpreter::on(const SampleRecord& sample) {
+  const auto machine = machines_.find(sample.pid);
+  const bool served = machine != machines_.end();
+  if (served && sample.guest) {
+    return;
+  }
   const LastTask* const task = kind_ == Kind::kPassive ? nullptr : &task_of(sample);
   const AddressSpace& user_space =
       task == nullptr || task->space == nullptr ? no_space_ : *task->space;
@@ -178,9 +201,10 @@ void Interpreter::on(const SampleRecord& sample) {
     leaf = find(user_space, sample.ip);
   }
   SampleKey key;
+  key.domain = served ? machine->second : host_;
   const bool in_xen =
       images_[kXen].id && images_[kXen].id == counter_.places().locations()[leaf].image;
-  key.mode = sample.user ? Mode::kUser : in_xen ? Mode::kHypervisor : Mode::kKernel;
+  key.mode = served || in_xen ? Mode::kHypervisor : sample.user ? Mode::kUser : Mode::kKernel;
   if (detail_.threads) {
     key.pid = sample.pid;
     key.tid = sample.tid;

@@ -46,6 +46,15 @@ class Interpreter {
   Interpreter(const Layout& layout, Kind kind, Detail detail,
               StackCounter::Where counted = StackCounter::Where::kHere);
 
+  // Before the first add(), with a host's records: by a process's number the virtual machine that
+  // it serves, every other sample being of `host`. What such a process does is the machine's, as
+  // its hypervisor's work. Samples of its guest's code are left out: see guest_samples_only().
+  void set_machines(std::string_view host,
+                    const std::unordered_map<std::int32_t, std::string>& by_process);
+  // Before the first add(), with a host's records: nothing but the samples of that process's guest,
+  // seen from outside as of a passive domain.
+  void guest_samples_only(std::int32_t process) { guest_of_ = process; }
+
   void add(const Record& record);
   // At the end: for images whose mappings told none.
   void set_build_ids(const std::vector<BuildId>& build_ids);
@@ -121,6 +130,9 @@ class Interpreter {
 
   Kind kind_;
   Detail detail_;
+  StringId host_ = 0;                                    // 0: no virtual machines are known
+  std::unordered_map<std::int32_t, StringId> machines_;  // by process
+  std::optional<std::int32_t> guest_of_;
   StackCounter counter_;
   std::vector<MappedImage> images_;
   std::unordered_map<std::string, std::uint32_t> image_ids_;  // by name and build-id

@@ -43,6 +43,12 @@ struct TaskFields {  // of fork and exit
 };
 static_assert(sizeof(TaskFields) == 24);
 
+// The other task of a switch: the next one where this one is switched out, else the previous one.
+struct SwitchFields {
+  std::int32_t pid;
+  std::int32_t tid;
+};
+
 struct LostFields {
   std::uint64_t id;
   std::uint64_t count;

@@ -218,9 +218,11 @@ Result<Record> RecordParser::parse_sample(std::uint16_t misc, Bytes record, Byte
   sample.cpu = cpu.cpu;
   sample.event = form->event;
   sample.guest = mode == PERF_RECORD_MISC_GUEST_KERNEL || mode == PERF_RECORD_MISC_GUEST_USER;
-  // The kernel always says; the sign of the address tells as well.
-  sample.user = mode == PERF_RECORD_MISC_USER || mode == PERF_RECORD_MISC_GUEST_USER ||
-                (mode == PERF_RECORD_MISC_CPUMODE_UNKNOWN && (sample.ip >> 63) == 0);
+  // The kernel always says; the sign of the address tells as well, and of a guest it alone tells
+  // for sure: Linux 6.1 takes one mode for the other now and then.
+  sample.user =
+      mode == PERF_RECORD_MISC_USER ||
+      ((sample.guest || mode == PERF_RECORD_MISC_CPUMODE_UNKNOWN) && (sample.ip >> 63) == 0);
   sample.hypervisor = mode == PERF_RECORD_MISC_HYPERVISOR;
   return result;
 }

@@ -3,6 +3,7 @@
 
 #include <linux/perf_event.h>
 #include <poll.h>
+#include <time.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -18,6 +19,7 @@
 
 #include "perf/bytes.h"
 #include "perf/call_chain.h"
+#include "perf/clock_relation.h"
 #include "perf/ring.h"
 #include "perf/synthesize.h"
 #include "perf/tracepoint.h"
@@ -81,8 +83,10 @@ Result<std::vector<int>> online_cpus() {
   return cpus;
 }
 
-perf_event_attr common_attr() {
+perf_event_attr common_attr(const RecorderOptions& options) {
   perf_event_attr attr = {};
+  attr.use_clockid = options.raw_clock;
+  attr.clockid = options.raw_clock ? CLOCK_MONOTONIC_RAW : 0;
   attr.sample_type = PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_TID | PERF_SAMPLE_TIME | PERF_SAMPLE_CPU;
   attr.sample_id_all = 1;
   attr.sample_period = 1;
@@ -91,8 +95,8 @@ perf_event_attr common_attr() {
 
 // Mappings come with their inode and not with their build-id: the kernel knows the latter only
 // while the page with the note is in memory.
-perf_event_attr sideband_attr() {
-  perf_event_attr attr = common_attr();
+perf_event_attr sideband_attr(const RecorderOptions& options) {
+  perf_event_attr attr = common_attr(options);
   attr.type = PERF_TYPE_SOFTWARE;
   attr.config = PERF_COUNT_SW_DUMMY;
   attr.mmap = 1;
@@ -100,25 +104,26 @@ perf_event_attr sideband_attr() {
   attr.comm = 1;
   attr.comm_exec = 1;
   attr.task = 1;
+  attr.context_switch = options.outside;
   return attr;
 }
 
-perf_event_attr sample_attr(const Tracepoint& tracepoint, bool call_chains) {
-  perf_event_attr attr = common_attr();
+perf_event_attr sample_attr(const Tracepoint& tracepoint, const RecorderOptions& options) {
+  perf_event_attr attr = common_attr(options);
   attr.type = PERF_TYPE_TRACEPOINT;
   attr.config = tracepoint.id();
   attr.sample_type |= PERF_SAMPLE_RAW;
-  if (call_chains) {
+  if (options.layout.call_chains) {
     attr.sample_type |= PERF_SAMPLE_CALLCHAIN;
   }
   return attr;
 }
 
-perf_event_attr own_attr(const Layout& layout, std::size_t event, bool from_exec) {
-  perf_event_attr attr = common_attr();
-  attr.sample_type = sample_type(layout);
-  apply(layout.countings[event], layout.events[event].count, attr);
-  attr.enable_on_exec = from_exec;
+perf_event_attr own_attr(const RecorderOptions& options, std::size_t event) {
+  perf_event_attr attr = common_attr(options);
+  attr.sample_type = sample_type(options.layout);
+  apply(options.layout.countings[event], options.layout.events[event].count, attr);
+  attr.enable_on_exec = options.from_exec;
   return attr;
 }
 
@@ -130,6 +135,7 @@ class Recorder::Impl {
       : layout_(options.layout),
         tracepoint_(std::move(tracepoint)),
         from_exec_(options.from_exec),
+        raw_clock_(options.raw_clock),
         sample_time_(tracepoint_ ? offsetof(SampleHead, time) : offsetof(OwnSampleHead, time)),
         builder_(layout_) {
     losses_.of_event.resize(layout_.countings.size());
@@ -148,8 +154,9 @@ class Recorder::Impl {
   std::vector<Ring> samples_;
   RecorderLosses losses_;
   void remember_reading();
-  // The time that everything read before kStall ago is older than.
+  // Whatever is as old as this has been read.
   std::uint64_t settled();
+  std::uint64_t handed_out_ = 0;
 
  private:
   enum class Origin : std::uint8_t { kSideband, kSamples };
@@ -169,8 +176,9 @@ class Recorder::Impl {
   void emit_own_sample(std::span<std::byte> record, const Sink& sink);
 
   Layout layout_;
-  std::optional<Tracepoint> tracepoint_;  // none: perf's own events
+  std::optional<Tracepoint> tracepoint_;  // none: perf's own events, or no samples
   bool from_exec_;
+  bool raw_clock_;
   std::size_t sample_time_;                                // where a sample tells its time
   std::unordered_map<std::uint64_t, std::size_t> events_;  // by the kernel's identifier
   RecordBuilder builder_;
@@ -178,10 +186,11 @@ class Recorder::Impl {
   std::vector<std::size_t> runs_ = {0};  // of pending_: where each that is in order begins
   std::vector<std::byte> bytes_;
   std::vector<std::uint64_t> chain_;
-  // The kernel's clock for perf is no other's: how late it is shows in what was read.
+  // How late it was for the kernel's records. Its own clock for perf is no other's: there, what was
+  // read tells.
   struct Reading {
     std::chrono::steady_clock::time_point at;
-    std::uint64_t latest;  // time of a record
+    std::uint64_t latest;
   };
   std::deque<Reading> readings_;
   std::uint64_t latest_ = 0;
@@ -199,7 +208,7 @@ Result<void> Recorder::Impl::open(const RecorderOptions& options) {
   const bool inherited = !options.threads.empty();
   const std::vector<std::int32_t> threads =
       inherited ? options.threads : std::vector<std::int32_t>{-1};
-  perf_event_attr sideband_of_cpu = sideband_attr();
+  perf_event_attr sideband_of_cpu = sideband_attr(options);
   sideband_of_cpu.inherit = inherited;
   sideband_of_cpu.exclude_kernel =
       std::ranges::any_of(layout_.countings, &Counting::exclude_kernel);
@@ -213,15 +222,18 @@ Result<void> Recorder::Impl::open(const RecorderOptions& options) {
         return added;
       }
     }
-    auto samples = tracepoint_ ? Ring::open(sample_attr(*tracepoint_, layout_.call_chains), -1, cpu,
+    descriptors_.push_back(sideband->descriptor());
+    sideband_.push_back(std::move(*sideband));
+    if (options.outside) {
+      continue;
+    }
+    auto samples = tracepoint_ ? Ring::open(sample_attr(*tracepoint_, options), -1, cpu,
                                             options.sample_ring_bytes)
                                : open_samples(options, cpu);
     if (!samples) {
       return std::unexpected(samples.error());
     }
-    descriptors_.push_back(sideband->descriptor());
     descriptors_.push_back(samples->descriptor());
-    sideband_.push_back(std::move(*sideband));
     samples_.push_back(std::move(*samples));
   }
   return {};
@@ -236,7 +248,7 @@ Result<Ring> Recorder::Impl::open_samples(const RecorderOptions& options, int cp
   std::vector<std::size_t> opened;
   for (const std::int32_t thread : threads) {
     for (std::size_t event = 0; event < layout_.events.size(); ++event) {
-      perf_event_attr attr = own_attr(layout_, event, options.from_exec);
+      perf_event_attr attr = own_attr(options, event);
       attr.inherit = inherited;
       if (!ring) {
         auto first = Ring::open(attr, thread, cpu, options.sample_ring_bytes);
@@ -303,7 +315,9 @@ void Recorder::Impl::collect(Ring& ring, Origin origin) {
       runs_.push_back(pending_.size());
     }
     latest = pending.time;
-    latest_ = std::max(latest_, latest);
+    if (!raw_clock_) {
+      latest_ = std::max(latest_, latest);
+    }
     pending_.push_back(pending);
     put_bytes(bytes_, record);
   });
@@ -328,6 +342,9 @@ std::uint64_t Recorder::Impl::settled() {
 
 // Hands out what is not younger than `horizon`.
 void Recorder::Impl::read(std::uint64_t horizon, const Sink& sink) {
+  if (raw_clock_) {
+    latest_ = raw_clock();
+  }
   // Samples first: a mapping recorded before a sample is then never read after it.
   for (Ring& ring : samples_) {
     collect(ring, Origin::kSamples);
@@ -348,6 +365,7 @@ void Recorder::Impl::read(std::uint64_t horizon, const Sink& sink) {
   }
   pending_.erase(pending_.begin(), young);
   bytes_ = std::move(kept);
+  handed_out_ = horizon;
 }
 
 // What came from one ring is in order already, and so is what was kept back.
@@ -415,6 +433,7 @@ void Recorder::Impl::emit(const Pending& pending, const Sink& sink) {
     case PERF_RECORD_COMM:
     case PERF_RECORD_FORK:
     case PERF_RECORD_EXIT:
+    case PERF_RECORD_SWITCH_CPU_WIDE:
       sink(kOwnDomain, builder_.sideband(record));
       return;
     default:
@@ -481,7 +500,7 @@ void Recorder::Impl::emit_own_sample(std::span<std::byte> record, const Sink& si
 
 Result<Recorder> Recorder::open(const RecorderOptions& options) {
   std::optional<Tracepoint> tracepoint;
-  if (options.layout.countings.empty()) {
+  if (options.layout.countings.empty() && !options.outside) {
     auto found = Tracepoint::find(options.tracepoint);
     if (!found) {
       return std::unexpected(found.error());
@@ -537,6 +556,10 @@ void Recorder::stop(const Sink& sink) {
   impl_->read(~std::uint64_t{0}, sink);
   impl_->count_losses();
   impl_->tell_losses(sink);
+}
+
+std::uint64_t Recorder::handed_out() const {
+  return impl_->handed_out_;
 }
 
 RecorderLosses Recorder::losses() const {

@@ -31,6 +31,11 @@ struct RecorderOptions {
   std::vector<std::int32_t> threads = {};
   // Samples begin when a thread of the above executes a program.
   bool from_exec = false;
+  // No samples: those of this system are taken by its host. Context switches are handed out, as
+  // PERF_RECORD_SWITCH_CPU_WIDE, to tell whose they are.
+  bool outside = false;
+  // Times are CLOCK_MONOTONIC_RAW's, else of the kernel's own clock for perf.
+  bool raw_clock = false;
   // Per CPU, rounded up to a power of two pages. Mappings and names have rings of their own, so
   // that no flood of samples can lose them.
   std::size_t sample_ring_bytes = std::size_t{2} << 20;
@@ -67,6 +72,9 @@ class Recorder {
 
   // Ends recording and hands out all the rest.
   void stop(const Sink& sink);
+
+  // With raw_clock: all records that are not younger have been handed out.
+  std::uint64_t handed_out() const;
 
   RecorderLosses losses() const;
 

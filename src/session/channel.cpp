@@ -73,34 +73,47 @@ Result<std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>>> local_chan
 Connection::Connection(std::unique_ptr<Channel> channel, std::size_t largest_message)
     : channel_(std::move(channel)), largest_message_(largest_message) {}
 
-Result<void> Connection::send(const google::protobuf::MessageLite& message, Clock::duration limit) {
-  std::string bytes(kLengthSize, '\0');
-  if (!message.AppendToString(&bytes)) {
+Result<void> Connection::post(const google::protobuf::MessageLite& message) {
+  const std::size_t begin = unsent_.size();
+  unsent_.resize(begin + kLengthSize);
+  if (!message.AppendToString(&unsent_)) {
     return fail("a message could not be encoded");
   }
-  const std::size_t length = bytes.size() - kLengthSize;
+  const std::size_t length = unsent_.size() - begin - kLengthSize;
   for (std::size_t i = 0; i < kLengthSize; ++i) {
-    bytes[i] = static_cast<char>(length >> (8 * i) & 0xff);
+    unsent_[begin + i] = static_cast<char>(length >> (8 * i) & 0xff);
   }
-  const auto deadline = Clock::now() + limit;
-  std::span<const char> left = bytes;
-  for (;;) {
-    const auto written = channel_->write_some(left);
+  return flush();
+}
+
+Result<void> Connection::flush() {
+  std::size_t sent = 0;
+  while (sent < unsent_.size()) {
+    const auto written = channel_->write_some(std::span(unsent_).subspan(sent));
     if (!written) {
       return std::unexpected(written.error());
     }
-    left = left.subspan(*written);
-    if (left.empty()) {
-      return {};
+    if (*written == 0) {
+      break;
     }
+    sent += *written;
+  }
+  unsent_.erase(0, sent);
+  return {};
+}
+
+Result<void> Connection::send(const google::protobuf::MessageLite& message, Clock::duration limit) {
+  const auto deadline = Clock::now() + limit;
+  Result<void> sent = post(message);
+  while (sent && !unsent_.empty()) {
     if (Clock::now() >= deadline) {
       return fail("the peer takes no messages");
     }
     // A short sleep rather than a wait on fd(): for a socket that one tells of data to read only.
-    if (*written == 0) {
-      ::usleep(1000);
-    }
+    ::usleep(1000);
+    sent = flush();
   }
+  return sent;
 }
 
 Result<std::optional<std::string>> Connection::receive() {

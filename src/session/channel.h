@@ -44,8 +44,15 @@ class Connection {
  public:
   Connection(std::unique_ptr<Channel> channel, std::size_t largest_message);
 
-  // Fails when the peer does not take the whole message within `limit`.
+  // Fails when the peer does not take the whole message, and all that was posted before, within
+  // `limit`.
   Result<void> send(const google::protobuf::MessageLite& message, Clock::duration limit);
+
+  // Without waiting: what the peer does not take at once is kept for the next flush(). The caller
+  // bounds how much that may be.
+  Result<void> post(const google::protobuf::MessageLite& message);
+  Result<void> flush();
+  std::size_t unsent() const { return unsent_.size(); }
 
   // The next whole message if it is here. An error means that the peer is gone or talks nonsense.
   Result<std::optional<std::string>> receive();
@@ -58,6 +65,7 @@ class Connection {
  private:
   std::unique_ptr<Channel> channel_;
   std::size_t largest_message_;
+  std::string unsent_;
   std::string received_;  // not yet taken as messages
 };
 

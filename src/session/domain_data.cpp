@@ -98,7 +98,23 @@ Profile DomainData::profile() {
   if (interpreter_) {
     return std::move(interpreter_->profile());
   }
-  perf::Interpreter interpreter = new_interpreter();
+  return read_again(new_interpreter());
+}
+
+Profile DomainData::host_profile(std::string_view host,
+                                 const std::unordered_map<std::int32_t, std::string>& machines) {
+  perf::Interpreter interpreter(layout_);
+  interpreter.set_machines(host, machines);
+  return read_again(std::move(interpreter));
+}
+
+Profile DomainData::guest_profile(std::int32_t process) {
+  perf::Interpreter interpreter(layout_, perf::Interpreter::Kind::kPassive);
+  interpreter.guest_samples_only(process);
+  return read_again(std::move(interpreter));
+}
+
+Profile DomainData::read_again(perf::Interpreter interpreter) {
   if (!writer_) {
     return std::move(interpreter.profile());
   }

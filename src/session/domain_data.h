@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "model/profile.h"
@@ -44,6 +46,12 @@ class DomainData {
   // What came, without names; without file nothing, unless it was interpreted at once. After the
   // last add(), and only for a domain that sent no profile of its own: this takes time.
   Profile profile();
+  // The same of a KVM host's records: by the numbers of the processes that serve a machine its
+  // name. What they did is the machine's, all else `host`'s; guests' own samples are left out.
+  Profile host_profile(std::string_view host,
+                       const std::unordered_map<std::int32_t, std::string>& machines);
+  // Of a KVM host's records, what that process's guest did, seen from outside.
+  Profile guest_profile(std::int32_t process);
   // The domain does not take part after all: takes the file away.
   void discard();
   // The last call; `more` are records to be added at the end.
@@ -53,6 +61,7 @@ class DomainData {
   DomainData(std::filesystem::path path, std::optional<perf::DataWriter> writer,
              const perf::Layout& layout, bool passive);
   perf::Interpreter new_interpreter() const;
+  Profile read_again(perf::Interpreter interpreter);
 
   std::filesystem::path path_;
   perf::Layout layout_;

@@ -10,18 +10,18 @@
 namespace xenoprof {
 
 Result<ChosenDomains> choose_domains(const SessionRequest& request,
-                                     std::span<const XenDomain> running) {
+                                     std::span<const Domain> running) {
   ChosenDomains chosen;
-  const auto find = [&](const std::string& name) -> Result<XenDomain> {
-    const auto found = std::ranges::find(running, name, &XenDomain::name);
+  const auto find = [&](const std::string& name) -> Result<Domain> {
+    const auto found = std::ranges::find(running, name, &Domain::name);
     if (found == running.end()) {
       return fail("there is no domain '{}'; those running are {}", name,
-                  fmt::join(running | std::views::transform(&XenDomain::name), ", "));
+                  fmt::join(running | std::views::transform(&Domain::name), ", "));
     }
     return *found;
   };
-  const auto is_in = [](const std::vector<XenDomain>& domains, const XenDomain& domain) {
-    return std::ranges::find(domains, domain.id, &XenDomain::id) != domains.end();
+  const auto is_in = [](const std::vector<Domain>& domains, const Domain& domain) {
+    return std::ranges::find(domains, domain.id, &Domain::id) != domains.end();
   };
   for (const std::string& name : request.passive) {
     const auto domain = find(name);
@@ -47,7 +47,7 @@ Result<ChosenDomains> choose_domains(const SessionRequest& request,
   chosen.active.push_back(running.front());
   const bool all = std::ranges::find(request.domains, "all") != request.domains.end();
   if (all || request.domains.empty()) {
-    for (const XenDomain& domain : running.subspan(1)) {
+    for (const Domain& domain : running.subspan(1)) {
       if (is_in(chosen.passive, domain)) {
         continue;
       }

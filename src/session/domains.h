@@ -13,13 +13,13 @@
 namespace xenoprof {
 
 struct ChosenDomains {
-  std::vector<XenDomain> active;  // dom0 first
-  std::vector<XenDomain> passive;
+  std::vector<Domain> active;  // dom0 first
+  std::vector<Domain> passive;
   std::vector<std::string> notes;  // who is left out
 };
 
 // `running`: as list_xen_domains() has it.
 Result<ChosenDomains> choose_domains(const SessionRequest& request,
-                                     std::span<const XenDomain> running);
+                                     std::span<const Domain> running);
 
 }  // namespace xenoprof

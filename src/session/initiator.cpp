@@ -104,10 +104,10 @@ Result<void> Session::choose() {
   if (!chosen) {
     return std::unexpected(chosen.error());
   }
-  for (XenDomain& domain : chosen->active) {
+  for (Domain& domain : chosen->active) {
     peers_.active.push_back({.domain = std::move(domain)});
   }
-  for (XenDomain& domain : chosen->passive) {
+  for (Domain& domain : chosen->passive) {
     peers_.passive.push_back({.domain = std::move(domain)});
   }
   notes_ = std::move(chosen->notes);
@@ -129,7 +129,7 @@ Result<void> Session::dial(Peer& peer) {
     local_ = std::thread([this, end = std::move(both->second)]() mutable {
       Connection initiator(std::move(end), kLargestToParticipant);
       // Its errors arrive as messages at the other end.
-      (void)participate(initiator, device_, {});
+      (void)participate(initiator, &device_, {});
     });
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     channel = std::move(both->first);
@@ -382,7 +382,7 @@ Result<void> Session::run(const KeepGoing& keep_going) {
       const auto domains = list_xen_domains();
       for (Peer& peer : peers_.active) {
         if (domains && peer.connection &&
-            std::ranges::find(*domains, peer.domain.id, &XenDomain::id) == domains->end()) {
+            std::ranges::find(*domains, peer.domain.id, &Domain::id) == domains->end()) {
           peer.drop("the domain ended during the session");
         }
       }

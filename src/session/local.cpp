@@ -94,7 +94,7 @@ class LocalSession {
  public:
   explicit LocalSession(const LocalRequest& request) : request_(request) {}
 
-  Result<void> prepare();
+  Result<void> prepare(const Cancelled& cancelled);
   Result<void> start(const std::function<Result<void>()>& started);
   Result<void> run(const KeepGoing& keep_going);
   Result<SessionResult> conclude(const Result<void>& ran);
@@ -102,15 +102,24 @@ class LocalSession {
  private:
   Result<void> choose_events();
   perf::Sink sink() {
-    return [this](std::uint16_t, perf::Bytes record) { data_->add_own(record); };
+    return [this](std::uint16_t, perf::Bytes record) {
+      data_->add_own(record);
+      if (guests_) {
+        guests_->take(record);
+      }
+    };
   }
   SessionProgress progress() const;
   bool all_ended() const;
+  std::vector<std::uint64_t> lost_by_event(bool& estimated) const;
+  // `profile`: of this system and, in the names of its guests, of what it did for them.
+  DomainTotals totals(const Profile& profile) const;
 
   const LocalRequest& request_;
   perf::Layout layout_;
   std::optional<perf::Recorder> recorder_;
   std::optional<DomainData> data_;
+  std::optional<KvmGuests> guests_;  // none: this system alone
   std::vector<std::string> notes_;
   Clock::time_point started_;
   std::chrono::system_clock::time_point started_at_;
@@ -146,13 +155,23 @@ Result<void> LocalSession::choose_events() {
   layout_.call_chains = request_.call_chains;
   for (perf::CountedEvent& event : events) {
     event.counting.exclude_kernel |= refused >= kOwnUserCodeOnly;
+    event.counting.guests = guests_ && !request_.guests.guest_sampling;
     layout_.events.push_back(std::move(event.event));
     layout_.countings.push_back(event.counting);
   }
   return {};
 }
 
-Result<void> LocalSession::prepare() {
+Result<void> LocalSession::prepare(const Cancelled& cancelled) {
+  if (request_.processes.empty()) {
+    auto guests = KvmGuests::find(request_.guests);
+    if (!guests) {
+      return std::unexpected(guests.error());
+    }
+    if (guests->any()) {
+      guests_ = std::move(*guests);
+    }
+  }
   if (auto chosen = choose_events(); !chosen) {
     return chosen;
   }
@@ -160,8 +179,10 @@ Result<void> LocalSession::prepare() {
   if (!threads) {
     return std::unexpected(threads.error());
   }
-  auto recorder = perf::Recorder::open(
-      {.layout = layout_, .threads = *threads, .from_exec = request_.from_exec});
+  auto recorder = perf::Recorder::open({.layout = layout_,
+                                        .threads = *threads,
+                                        .from_exec = request_.from_exec,
+                                        .raw_clock = guests_.has_value()});
   if (!recorder) {
     return std::unexpected(recorder.error());
   }
@@ -172,7 +193,7 @@ Result<void> LocalSession::prepare() {
     return std::unexpected(data.error());
   }
   data_ = std::move(*data);
-  return {};
+  return guests_ ? guests_->begin(layout_, request_.output, cancelled) : Result<void>();
 }
 
 Result<void> LocalSession::start(const std::function<Result<void>()>& started) {
@@ -188,12 +209,16 @@ SessionProgress LocalSession::progress() const {
   SessionProgress now;
   now.seconds = std::chrono::duration<double>(Clock::now() - started_).count();
   const std::uint64_t lost = recorder_->losses().samples;
+  std::uint64_t taken = std::reduce(data_->arrived().begin(), data_->arrived().end()) + lost;
+  if (guests_) {
+    const auto of_guests = guests_->taken();
+    taken -= std::reduce(of_guests.begin(), of_guests.end());
+  }
   now.domains.push_back(
-      {.name = kHost,
-       .role = "initiator",
-       .taken = std::reduce(data_->arrived().begin(), data_->arrived().end()) + lost,
-       .lost = lost,
-       .problem = {}});
+      {.name = kHost, .role = "initiator", .taken = taken, .lost = lost, .problem = {}});
+  if (guests_) {
+    guests_->progress(now);
+  }
   return now;
 }
 
@@ -210,6 +235,9 @@ Result<void> LocalSession::run(const KeepGoing& keep_going) {
       return waited;
     }
     recorder_->drain(sink());
+    if (guests_) {
+      guests_->pump(recorder_->handed_out());
+    }
     if (!data_->written()) {
       return data_->written();
     }
@@ -218,17 +246,46 @@ Result<void> LocalSession::run(const KeepGoing& keep_going) {
 }
 
 // What each event lost in perf's rings. Kernels before 6.0 tell the sum alone.
-std::vector<std::uint64_t> lost_by_event(const perf::RecorderLosses& losses,
-                                         const std::vector<std::uint64_t>& arrived,
-                                         bool& estimated) {
+std::vector<std::uint64_t> LocalSession::lost_by_event(bool& estimated) const {
+  const perf::RecorderLosses losses = recorder_->losses();
   std::vector<std::uint64_t> lost = losses.of_event;
   const auto told = std::reduce(lost.begin(), lost.end());
   if (losses.samples > told) {
-    const auto busiest = std::ranges::max_element(arrived) - arrived.begin();
+    const auto busiest = std::ranges::max_element(data_->arrived()) - data_->arrived().begin();
     lost[static_cast<std::size_t>(busiest)] += losses.samples - told;
     estimated = lost.size() > 1;
   }
   return lost;
+}
+
+DomainTotals LocalSession::totals(const Profile& profile) const {
+  DomainTotals totals{.name = kHost, .id = 0, .role = "initiator", .events = {}};
+  bool estimated = false;
+  const std::vector<std::uint64_t> lost = lost_by_event(estimated);
+  const auto of_guests =
+      guests_ ? guests_->taken() : std::vector<std::uint64_t>(layout_.events.size());
+  for (std::size_t i = 0; i < layout_.events.size(); ++i) {
+    std::uint64_t for_guests = 0;
+    for (const Sample& sample : profile.samples()) {
+      for_guests += guests_ && profile.text(sample.key.domain) != kHost ? sample.samples[i] : 0;
+    }
+    const std::uint64_t arrived = data_->arrived()[i] - of_guests[i] - for_guests;
+    EventTotals event{.name = layout_.events[i].name,
+                      .count = layout_.events[i].count,
+                      .taken = arrived + lost[i],
+                      .delivered = profile.total(i) - for_guests,
+                      .lost = {},
+                      .estimated = estimated};
+    if (lost[i] != 0) {
+      event.lost[kLostInPerf] = lost[i];
+    }
+    if (event.delivered < arrived) {
+      event.lost[kLostOnDisk] = arrived - event.delivered;
+    }
+    totals.counted += event.taken;
+    totals.events.push_back(std::move(event));
+  }
+  return totals;
 }
 
 // As perf lists them: modules by their files, which the profile does not name.
@@ -256,51 +313,50 @@ Result<SessionResult> LocalSession::conclude(const Result<void>& ran) {
   SessionResult result;
   const double seconds = std::chrono::duration<double>(Clock::now() - started_).count();
   recorder_->stop(sink());
+  if (guests_) {
+    guests_->end();
+  }
+  utsname system{};
+  ::uname(&system);
+  result.record = {.started = fmt::format("{:%Y-%m-%dT%H:%M:%S%z}", fmt::localtime(started_at_)),
+                   .seconds = seconds,
+                   .machine = fmt::format("{} {}, {}", guests_ ? "KVM, Linux" : "Linux",
+                                          system.release, cpu_model()),
+                   .command = request_.command,
+                   .work = {},
+                   .notes = std::move(notes_),
+                   .domains = {}};
+  std::vector<std::string>& notes = result.record.notes;
   const auto fail_softly = [&](const Result<void>& step) {
     if (!step) {
-      notes_.push_back(step.error().message);
+      notes.push_back(step.error().message);
       result.whole = false;
     }
   };
   fail_softly(ran ? data_->written() : ran);
-  Profile profile = data_->profile();
+  Profile profile =
+      guests_ ? data_->host_profile(kHost, guests_->by_process()) : data_->profile();
   for (std::string& note : resolve(profile, {.xensyms = {}})) {
-    notes_.push_back(std::move(note));
+    notes.push_back(std::move(note));
   }
   const perf::RecorderLosses losses = recorder_->losses();
   if (losses.sideband != 0) {
-    notes_.push_back(
+    notes.push_back(
         fmt::format("{} records of mappings and names were lost: some samples of new "
                     "processes have no image.",
                     losses.sideband));
   }
   if (losses.throttled != 0) {
-    notes_.push_back(fmt::format(
+    notes.push_back(fmt::format(
         "The kernel paused sampling {} times, as it took too much time: fewer samples were taken "
         "than asked for. A larger count or a lower frequency helps.",
         losses.throttled));
   }
-  utsname system{};
-  ::uname(&system);
-  DomainTotals totals{.name = kHost, .id = 0, .role = "initiator", .events = {}};
-  bool estimated = false;
-  const std::vector<std::uint64_t>& arrived = data_->arrived();
-  const std::vector<std::uint64_t> lost = lost_by_event(losses, arrived, estimated);
-  for (std::size_t i = 0; i < layout_.events.size(); ++i) {
-    EventTotals event{.name = layout_.events[i].name,
-                      .count = layout_.events[i].count,
-                      .taken = arrived[i] + lost[i],
-                      .delivered = profile.total(i),
-                      .lost = {},
-                      .estimated = estimated};
-    if (lost[i] != 0) {
-      event.lost[kLostInPerf] = lost[i];
-    }
-    if (event.delivered < arrived[i]) {
-      event.lost[kLostOnDisk] = arrived[i] - event.delivered;
-    }
-    totals.counted += event.taken;
-    totals.events.push_back(std::move(event));
+  Profile merged(layout_.events);
+  merged.merge(profile, guests_ ? "" : kHost);
+  result.record.domains.push_back(totals(profile));
+  if (guests_) {
+    result.whole = guests_->conclude(*data_, profile, merged, result.record) && result.whole;
   }
   fail_softly(data_->finish({.hostname = system.nodename,
                              .os_release = system.release,
@@ -309,34 +365,22 @@ Result<SessionResult> LocalSession::conclude(const Result<void>& ran) {
                              .cpus = static_cast<std::uint32_t>(::sysconf(_SC_NPROCESSORS_ONLN)),
                              .build_ids = build_ids_of(profile)},
                             {}));
-  Profile merged(layout_.events);
-  merged.merge(profile, kHost);
   release_reserve(request_.output);
   fail_softly(pprof::write(merged, request_.output / kProfileFile));
-  result.record = {.started = fmt::format("{:%Y-%m-%dT%H:%M:%S%z}", fmt::localtime(started_at_)),
-                   .seconds = seconds,
-                   .machine = fmt::format("Linux {}, {}", system.release, cpu_model()),
-                   .command = request_.command,
-                   .work = {},
-                   .notes = notes_,
-                   .domains = {std::move(totals)}};
-  if (auto written = write_session(result.record, request_.output / kSessionFile); !written) {
-    result.record.notes.push_back(written.error().message);
-    result.whole = false;
-  }
+  fail_softly(write_session(result.record, request_.output / kSessionFile));
   return result;
 }
 
 }  // namespace
 
-Result<SessionResult> run_local_session(const LocalRequest& request,
+Result<SessionResult> run_local_session(const LocalRequest& request, const Cancelled& cancelled,
                                         const std::function<Result<void>()>& started,
                                         const KeepGoing& keep_going) {
   LocalSession session(request);
   if (auto opened = open_output(request.output); !opened) {
     return std::unexpected(opened.error());
   }
-  Result<void> done = session.prepare();
+  Result<void> done = session.prepare(cancelled);
   if (done) {
     done = session.start(started);
   }

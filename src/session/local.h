@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A session of this system alone, with its own perf events: bare Linux, or a guest that looks at
-// itself.
+// A session with this system's own perf events: bare Linux, a KVM host with its guests, or a guest
+// that looks at itself.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@
 #include "model/result.h"
 #include "perf/counting.h"
 #include "session/initiator.h"
+#include "session/kvm_guests.h"
 
 namespace xenoprof {
 
@@ -23,16 +24,17 @@ struct LocalRequest {
   // The only process has yet to execute its program: samples begin then.
   bool from_exec = false;
   bool call_chains = false;
+  GuestsRequest guests;  // of the whole system's session
   std::filesystem::path output;
   std::string command;  // for the record only
 };
 
-// The sole domain of such a session.
+// The name of this system in such a session.
 inline constexpr char kHost[] = "host";
 
 // Runs one and leaves the same folder as run_session() does. `started` is called when the events
 // are in place. What was gathered is kept as well where the result is not whole.
-Result<SessionResult> run_local_session(const LocalRequest& request,
+Result<SessionResult> run_local_session(const LocalRequest& request, const Cancelled& cancelled,
                                         const std::function<Result<void>()>& started,
                                         const KeepGoing& keep_going);
 

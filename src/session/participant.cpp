@@ -1,19 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "session/participant.h"
 
+#include <sched.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <utility>
 
+#include "hypervisor/apic_ids.h"
+#include "perf/clock_relation.h"
 #include "perf/interpret.h"
 #include "perf/record_parser.h"
 #include "perf/recorder.h"
 #include "pprof/pprof.h"
 #include "session/outline.h"
 #include "session/protocol.h"
+#include "session/task_timeline.h"
 #include "symbols/resolve.h"
 
 namespace xenoprof {
@@ -30,11 +37,46 @@ constexpr std::size_t kSendAtOnce = 64 * 1024;
 constexpr auto kSendLimit = 20s;
 // How long the hypervisor may need to forget a session whose holder died.
 constexpr auto kArmLimit = 3s;
+// Records that wait for the host's samples of their time. A host that is so far behind is not
+// waited for.
+constexpr std::size_t kMostWaiting = std::size_t{64} << 20;
+
+// Lets every CPU switch once, so that it is known who runs there.
+void switch_everywhere() {
+  cpu_set_t before;
+  if (::sched_getaffinity(0, sizeof before, &before) != 0) {
+    return;
+  }
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &before)) {
+      cpu_set_t one;
+      CPU_ZERO(&one);
+      CPU_SET(cpu, &one);
+      ::sched_setaffinity(0, sizeof one, &one);
+    }
+  }
+  ::sched_setaffinity(0, sizeof before, &before);
+}
+
+// Samples that the host took, on their way into this system's records.
+struct HostSamples {
+  explicit HostSamples(const perf::Layout& layout) : timeline(layout) {}
+
+  TaskTimeline timeline;
+  perf::ClockRelation raw_of_tsc;
+  std::unordered_map<std::uint32_t, std::uint32_t> cpus = cpus_by_apic_id();
+  std::uint64_t complete_to = 0;  // raw clock: older ones do not follow
+
+  void look() {
+    const perf::TscLook now = perf::look_at_tsc();
+    raw_of_tsc.add(now.tsc, now.raw);
+  }
+};
 
 // One session's worth of state; begun anew by each Prepare.
 class Participation {
  public:
-  Participation(Connection& initiator, XenoprofDevice& device)
+  Participation(Connection& initiator, XenoprofDevice* device)
       : initiator_(initiator), device_(device) {}
 
   Result<void> prepare(const wire::ToParticipant::Prepare& request);
@@ -42,6 +84,7 @@ class Participation {
   // Hands on what has come; to be called now and then while armed.
   Result<void> pump();
   Result<void> peek();
+  Result<void> samples(const wire::ToParticipant::Samples& samples);
   Result<void> stop();
 
   bool armed() const { return armed_; }
@@ -57,14 +100,22 @@ class Participation {
   perf::Sink sink() {
     return [this](std::uint16_t domain, perf::Bytes record) { take(domain, record); };
   }
+  Result<void> open_recorder(const wire::ToParticipant::Prepare& request);
+  Result<void> arm_device();
+  // From the rings, with the host's samples among it where those come from there.
+  void hand_out(bool all);
   Result<void> send_records(bool all);
+  Result<std::vector<VcpuTotals>> totals() const {
+    return device_ != nullptr ? device_->own_totals() : std::vector<VcpuTotals>();
+  }
   Result<void> send(const wire::FromParticipant& message) {
     return initiator_.send(message, kSendLimit);
   }
 
   Connection& initiator_;
-  XenoprofDevice& device_;
+  XenoprofDevice* device_;
   std::optional<perf::Recorder> recorder_;
+  std::optional<HostSamples> host_samples_;
   std::optional<perf::RecordParser> parser_;
   std::optional<perf::Interpreter> interpreter_;
   std::optional<NamesInPassing> names_;  // in a live session
@@ -74,28 +125,54 @@ class Participation {
   bool armed_ = false;
 };
 
-Result<void> Participation::prepare(const wire::ToParticipant::Prepare& request) {
-  if (armed_) {
-    // A session begun again without a domain that did not arm.
-    armed_ = false;
-    if (auto done = device_.disarm(); !done) {
-      return done;
-    }
-  }
-  const perf::Layout layout{.events = events_from_wire(request.events()),
-                            .call_chains = request.call_chains()};
+Result<void> Participation::open_recorder(const wire::ToParticipant::Prepare& request) {
+  perf::Layout layout{.events = events_from_wire(request.events()),
+                      .call_chains = request.call_chains()};
   if (layout.events.empty() || layout.events.size() > kMaxCounters) {
     return fail("the initiator asked for {} events, 1 to {} can be", layout.events.size(),
                 kMaxCounters);
   }
+  if ((request.sampling() == wire::ToParticipant::Prepare::HYPERVISOR) != (device_ != nullptr)) {
+    return fail("the initiator and this domain are not of the same hypervisor");
+  }
+  const bool outside = request.sampling() == wire::ToParticipant::Prepare::HOST;
+  if (request.sampling() == wire::ToParticipant::Prepare::SELF) {
+    for (const wire::Event& event : request.events()) {
+      auto counted = perf::find_counted_event(event.name(), event.frequency());
+      if (!counted) {
+        return std::unexpected(counted.error());
+      }
+      counted->counting.frequency = event.count() == 0 ? event.frequency() : 0;
+      layout.countings.push_back(counted->counting);
+    }
+  }
   recorder_.reset();
-  auto recorder = perf::Recorder::open({.layout = layout});
+  host_samples_.reset();
+  auto recorder =
+      perf::Recorder::open({.layout = layout, .outside = outside, .raw_clock = outside});
   if (!recorder) {
     return std::unexpected(recorder.error());
   }
   recorder_ = std::move(*recorder);
+  if (outside) {
+    host_samples_.emplace(layout);
+  }
   parser_.emplace(layout);
   interpreter_.emplace(layout);
+  return {};
+}
+
+Result<void> Participation::prepare(const wire::ToParticipant::Prepare& request) {
+  if (armed_) {
+    // A session begun again without a domain that did not arm.
+    armed_ = false;
+    if (auto done = device_ != nullptr ? device_->disarm() : Result<void>(); !done) {
+      return done;
+    }
+  }
+  if (auto opened = open_recorder(request); !opened) {
+    return opened;
+  }
   names_.reset();
   if (request.live()) {
     // Xen's own names are dom0's to give: the initiator looks them up for everybody.
@@ -113,17 +190,35 @@ Result<void> Participation::arm() {
   if (!recorder_ || armed_) {
     return fail("the initiator asked to arm before it said for what");
   }
+  if (host_samples_) {
+    host_samples_->look();
+  }
   if (auto started = recorder_->start(sink()); !started) {
     return started;
   }
+  if (host_samples_) {
+    switch_everywhere();
+    host_samples_->look();
+  }
+  if (auto armed = device_ != nullptr ? arm_device() : Result<void>(); !armed) {
+    return armed;
+  }
+  armed_ = true;
+  sent_ = Clock::now();
+  wire::FromParticipant answer;
+  answer.mutable_armed();
+  return send(answer);
+}
+
+Result<void> Participation::arm_device() {
   const auto deadline = Clock::now() + kArmLimit;
   for (;;) {
-    const auto armed = device_.arm();
+    const auto armed = device_->arm();
     if (!armed) {
       return std::unexpected(armed.error());
     }
     if (*armed == XenoprofDevice::Armed::kYes) {
-      break;
+      return {};
     }
     if (Clock::now() >= deadline) {
       return *armed == XenoprofDevice::Armed::kBusy
@@ -140,11 +235,52 @@ Result<void> Participation::arm() {
       return fail("the initiator spoke before this domain had armed");
     }
   }
-  armed_ = true;
-  sent_ = Clock::now();
-  wire::FromParticipant answer;
-  answer.mutable_armed();
-  return send(answer);
+}
+
+Result<void> Participation::samples(const wire::ToParticipant::Samples& samples) {
+  if (!armed_ || !host_samples_) {
+    return fail("the initiator sent samples that were not to come from it");
+  }
+  const int size = samples.tsc_size();
+  if (samples.ip_size() != size || samples.vcpu_size() != size || samples.event_size() != size) {
+    return fail("the initiator sent samples that are not whole");
+  }
+  HostSamples& host = *host_samples_;
+  host.look();
+  for (int i = 0; i < size; ++i) {
+    if (samples.event(i) >= static_cast<std::uint32_t>(interpreter_->profile().events().size())) {
+      return fail("the initiator sent a sample of an event that it did not announce");
+    }
+    const auto cpu = host.cpus.find(samples.vcpu(i));
+    host.timeline.add({.time = host.raw_of_tsc.other_at(samples.tsc(i)),
+                       .ip = samples.ip(i),
+                       .cpu = cpu != host.cpus.end() ? cpu->second : samples.vcpu(i),
+                       .event = samples.event(i)});
+  }
+  host.complete_to = std::max(host.complete_to, host.raw_of_tsc.other_at(samples.complete_to()));
+  return {};
+}
+
+void Participation::hand_out(bool all) {
+  const auto recorded = [this](std::uint16_t, perf::Bytes record) {
+    host_samples_->timeline.add(record);
+  };
+  const perf::Sink out = host_samples_ ? perf::Sink(recorded) : sink();
+  if (all) {
+    recorder_->stop(out);
+  } else {
+    recorder_->drain(out);
+  }
+  if (!host_samples_) {
+    return;
+  }
+  HostSamples& host = *host_samples_;
+  host.look();
+  const bool far_behind = host.timeline.waiting() > kMostWaiting;
+  host.timeline.hand_out(all          ? ~std::uint64_t{0}
+                         : far_behind ? recorder_->handed_out()
+                                      : std::min(recorder_->handed_out(), host.complete_to),
+                         sink());
 }
 
 void Participation::take(std::uint16_t domain, perf::Bytes record) {
@@ -201,7 +337,7 @@ Result<void> Participation::send_records(bool all) {
     return {};
   }
   sent_ = Clock::now();
-  const auto totals = device_.own_totals();
+  const auto totals = this->totals();
   if (!totals) {
     return std::unexpected(totals.error());
   }
@@ -214,7 +350,7 @@ Result<void> Participation::pump() {
   if (auto waited = recorder_->wait(kDrainEvery); !waited) {
     return waited;
   }
-  recorder_->drain(sink());
+  hand_out(false);
   return send_records(false);
 }
 
@@ -228,7 +364,7 @@ Result<void> Participation::peek() {
   interim.set_profile(pprof::encode(outline(interpreter_->profile())));
   interim.set_ring_lost(recorder_->losses().samples);
   // After the profile: never fewer samples than that has.
-  const auto totals = device_.own_totals();
+  const auto totals = this->totals();
   if (!totals) {
     return std::unexpected(totals.error());
   }
@@ -241,17 +377,17 @@ Result<void> Participation::stop() {
     return fail("the initiator asked to stop what had not begun");
   }
   armed_ = false;
-  if (auto done = device_.disarm(); !done) {
+  if (auto done = device_ != nullptr ? device_->disarm() : Result<void>(); !done) {
     return done;
   }
-  recorder_->stop(sink());
+  hand_out(true);
   if (bad_record_) {
     return std::unexpected(*bad_record_);
   }
   if (auto sent = send_records(true); !sent) {
     return sent;
   }
-  const auto totals = device_.own_totals();
+  const auto totals = this->totals();
   if (!totals) {
     return std::unexpected(totals.error());
   }
@@ -267,15 +403,26 @@ Result<void> Participation::stop() {
                     "processes have no image",
                     losses.sideband));
   }
+  if (host_samples_ && host_samples_->timeline.late() != 0) {
+    finished.add_notes(
+        fmt::format("{} samples came so late that they are charged to whoever ran last on their "
+                    "CPU, not then",
+                    host_samples_->timeline.late()));
+  }
+  finished.set_ring_lost(recorder_->losses().samples);
   finished.set_profile(pprof::encode(interpreter_->profile()));
   return send(message);
 }
 
-Result<void> introduce(Connection& initiator, const XenoprofDevice& device,
+Result<void> introduce(Connection& initiator, const XenoprofDevice* device,
                        const std::vector<Event>& wishes) {
-  const auto info = device.info();
-  if (!info) {
-    return std::unexpected(info.error());
+  bool runs_sessions = false;
+  if (device != nullptr) {
+    const auto info = device->info();
+    if (!info) {
+      return std::unexpected(info.error());
+    }
+    runs_sessions = info->initiator;
   }
   utsname system{};
   ::uname(&system);
@@ -283,13 +430,13 @@ Result<void> introduce(Connection& initiator, const XenoprofDevice& device,
   auto& introduction = *message.mutable_introduction();
   introduction.set_version(kProtocolVersion);
   introduction.set_kernel(system.release);
-  introduction.set_initiator(info->initiator);
+  introduction.set_initiator(runs_sessions);
   to_wire(wishes, *introduction.mutable_wishes());
   return initiator.send(message, kSendLimit);
 }
 
 Result<void> answer(const wire::ToParticipant& message, Participation& part, Connection& initiator,
-                    XenoprofDevice& device, const std::vector<Event>& wishes) {
+                    const XenoprofDevice* device, const std::vector<Event>& wishes) {
   switch (message.kind_case()) {
     case wire::ToParticipant::kHello:
       if (message.hello().version() != kProtocolVersion) {
@@ -305,6 +452,8 @@ Result<void> answer(const wire::ToParticipant& message, Participation& part, Con
       return part.arm();
     case wire::ToParticipant::kPeek:
       return part.peek();
+    case wire::ToParticipant::kSamples:
+      return part.samples(message.samples());
     case wire::ToParticipant::kStop:
       return part.stop();
     case wire::ToParticipant::KIND_NOT_SET:
@@ -322,7 +471,7 @@ Result<void> refuse(Connection& initiator, const Error& why) {
   return std::unexpected(why);
 }
 
-Result<void> participate(Connection& initiator, XenoprofDevice& device,
+Result<void> participate(Connection& initiator, XenoprofDevice* device,
                          const std::vector<Event>& wishes) {
   Participation part(initiator, device);
   for (;;) {

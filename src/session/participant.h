@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The side of a session that each profiled domain runs: dom0 inside `xenoprof record`, a guest in
-// `xenoprof agent`.
+// `xenoprof agent`. Xen hands each domain its own samples; a guest of KVM is sent them by its host.
 #pragma once
 
 #include <vector>
@@ -13,12 +13,12 @@
 namespace xenoprof {
 
 // The most that an initiator sends in one message.
-inline constexpr std::size_t kLargestToParticipant = 16 * 1024;
+inline constexpr std::size_t kLargestToParticipant = 64 * 1024;
 
 // Takes part in one session of the initiator at the other end; returns when that has hung up. An
 // error means that this domain's part is not whole; the initiator has been told if it was there to
-// be told.
-Result<void> participate(Connection& initiator, XenoprofDevice& device,
+// be told. `device`: the driver, in a domain of Xen; else null.
+Result<void> participate(Connection& initiator, XenoprofDevice* device,
                          const std::vector<Event>& wishes);
 
 // Tells the initiator why this domain cannot take part, and returns that as the error.

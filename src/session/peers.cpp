@@ -293,6 +293,7 @@ Result<void> Peers::finish(Peer& peer, const wire::FromParticipant::Finished& fi
   }
   peer.totals = std::move(*totals);
   peer.profile = std::move(*profile);
+  peer.ring_lost = finished.ring_lost();
   return {};
 }
 

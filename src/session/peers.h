@@ -25,7 +25,7 @@ namespace xenoprof {
 inline constexpr std::size_t kLargestFromParticipant = std::size_t{16} << 20;
 
 struct Peer {
-  XenDomain domain;
+  Domain domain;
   std::unique_ptr<Connection> connection;  // none: gone, or passive
   std::string problem;                     // why it is gone
   // What it was asked last; each question is answered once.

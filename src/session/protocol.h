@@ -12,7 +12,7 @@
 
 namespace xenoprof {
 
-inline constexpr std::uint32_t kProtocolVersion = 2;
+inline constexpr std::uint32_t kProtocolVersion = 3;
 
 using WireEvents = google::protobuf::RepeatedPtrField<wire::Event>;
 

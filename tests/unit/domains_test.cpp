@@ -6,7 +6,7 @@
 namespace xenoprof {
 namespace {
 
-const std::vector<XenDomain> kRunning = {
+const std::vector<Domain> kRunning = {
     {.id = 0, .name = "dom0"},
     {.id = 3, .name = "web", .has_agent = true},
     {.id = 5, .name = "db"},
@@ -14,9 +14,9 @@ const std::vector<XenDomain> kRunning = {
 
 using Names = std::vector<std::string>;
 
-Names names(const std::vector<XenDomain>& domains) {
+Names names(const std::vector<Domain>& domains) {
   Names result;
-  for (const XenDomain& domain : domains) {
+  for (const Domain& domain : domains) {
     result.push_back(domain.name);
   }
   return result;

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Two clocks that run side by side, one told in the other's terms. Between two looks at both, each
+// is taken to be steady.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+
+namespace xenoprof::perf {
+
+class ClockRelation {
+ public:
+  // What both said at the same moment; of the looks so far, the latest.
+  void add(std::uint64_t one, std::uint64_t other);
+  bool empty() const { return looks_.empty(); }
+
+  // The other clock's time at `one`. Before two looks have been had both are taken to run alike.
+  // Times outside of all looks go by the nearest two.
+  std::uint64_t other_at(std::uint64_t one) const;
+
+ private:
+  struct Look {
+    std::uint64_t one;
+    std::uint64_t other;
+  };
+  std::deque<Look> looks_;
+};
+
+// CLOCK_MONOTONIC_RAW in nanoseconds.
+std::uint64_t raw_clock();
+
+// The time stamp counter and CLOCK_MONOTONIC_RAW at the same moment, as near as can be had.
+struct TscLook {
+  std::uint64_t tsc = 0;
+  std::uint64_t raw = 0;
+};
+TscLook look_at_tsc();
+
+}  // namespace xenoprof::perf
