@@ -10,26 +10,23 @@
 
 #include "cli/exit_status.h"
 #include "hypervisor/event_codes.h"
+#include "hypervisor/xen_domains.h"
+#include "session/agent_channel.h"
 #include "session/participant.h"
 #include "session/vchan.h"
 
 namespace xenoprof {
 namespace {
 
-// Serves one session after the other. SIGTERM simply ends it: the device and the vchan go with the
-// process, which is all that has to be cleaned up.
-Result<int> agent(const std::vector<std::string>& wanted) {
-  std::vector<Event> wishes;
-  for (const std::string& text : wanted) {
-    auto event = parse_event(text);
-    if (!event) {
-      return std::unexpected(event.error());
-    }
-    if (auto code = encode_event(event->name); !code) {
-      return std::unexpected(code.error());
-    }
-    wishes.push_back(std::move(*event));
+void tell(const Result<void>& session) {
+  if (!session) {
+    fmt::print(stderr, "xenoprof: a session ended early: {}\n", session.error().message);
   }
+}
+
+// In a domain of Xen. SIGTERM simply ends it: the device and the vchan go with the process, which
+// is all that has to be cleaned up.
+Result<int> serve_dom0(const std::vector<Event>& wishes) {
   // Refuse at once what every session would be refused.
   if (const auto device = XenoprofDevice::open(); !device) {
     return std::unexpected(device.error());
@@ -47,20 +44,56 @@ Result<int> agent(const std::vector<std::string>& wanted) {
     }
     Connection initiator(std::move(*channel), kLargestToParticipant);
     auto device = XenoprofDevice::open();
-    const auto done =
-        device ? participate(initiator, &*device, wishes) : refuse(initiator, device.error());
-    if (!done) {
-      fmt::print(stderr, "xenoprof: a session ended early: {}\n", done.error().message);
-    }
+    tell(device ? participate(initiator, &*device, wishes) : refuse(initiator, device.error()));
   }
+}
+
+// In a guest of KVM, or of another hypervisor that has vsock or virtio-serial.
+Result<int> serve_host() {
+  auto listener = AgentListener::open();
+  if (!listener) {
+    return std::unexpected(listener.error());
+  }
+  for (;;) {
+    auto channel = listener->accept();
+    if (!channel) {
+      return std::unexpected(channel.error());
+    }
+    Connection initiator(std::move(*channel), kLargestToParticipant);
+    tell(participate(initiator, nullptr, {}));
+  }
+}
+
+// Serves one session after the other.
+Result<int> agent(const std::vector<std::string>& wanted) {
+  std::vector<Event> wishes;
+  for (const std::string& text : wanted) {
+    auto event = parse_event(text);
+    if (!event) {
+      return std::unexpected(event.error());
+    }
+    if (auto code = encode_event(event->name); !code) {
+      return std::unexpected(code.error());
+    }
+    wishes.push_back(std::move(*event));
+  }
+  if (on_xen()) {
+    return serve_dom0(wishes);
+  }
+  if (!wanted.empty()) {
+    return fail("--want: events are the host's to choose, unless the host is Xen");
+  }
+  return serve_host();
 }
 
 }  // namespace
 
 void add_agent(CLI::App& app) {
-  auto* command = app.add_subcommand("agent", "Take part in the sessions of dom0; runs in a guest");
+  auto* command =
+      app.add_subcommand("agent", "Take part in the sessions of the host; runs in a guest");
   static std::vector<std::string> wanted;
-  command->add_option("--want", wanted, "What this domain wants counted, NAME:COUNT; repeatable")
+  command
+      ->add_option("--want", wanted, "Xen: what this domain wants counted, NAME:COUNT; repeatable")
       ->delimiter(',')
       ->allow_extra_args(false);
   command->footer("Example: xenoprof agent --want branches:500000");

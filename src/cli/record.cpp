@@ -169,12 +169,9 @@ Result<SessionResult> record_domains(const RecordArguments& arguments, Command& 
       [&](const SessionProgress& now) { return watch.keep_going(now); });
 }
 
-// Of this system alone.
+// Of this system, and of its guests where it is a KVM host.
 Result<SessionResult> record_here(const RecordArguments& arguments, Command& command,
                                   Watch& watch) {
-  if (const char* option = arguments.session.about_domains()) {
-    return fail("{}: this system does not run on Xen, so there are no domains", option);
-  }
   LocalRequest request;
   request.frequency = arguments.frequency != 0 ? arguments.frequency : kDefaultFrequency;
   for (const std::string& text : arguments.session.events()) {
@@ -190,9 +187,19 @@ Result<SessionResult> record_here(const RecordArguments& arguments, Command& com
   if (request.from_exec) {
     request.processes = {command.process()};
   }
+  if (const char* option = arguments.session.about_domains();
+      option != nullptr && !request.processes.empty()) {
+    return fail("{}: guests belong to a session of the whole system (-a)", option);
+  }
+  auto guests = arguments.session.guests();
+  if (!guests) {
+    return std::unexpected(guests.error());
+  }
+  request.guests = std::move(*guests);
   request.call_chains = arguments.call_chains;
   request.output = output_folder(arguments.output);
   request.command = fmt::format("{}", fmt::join(arguments.command, " "));
+  watch.progress.show("beginning ...");
   return run_local_session(
       request, interrupted, [&] { return command.start(); },
       [&](const SessionProgress& now) { return watch.keep_going(now); });
@@ -264,7 +271,8 @@ void add_record(CLI::App& app) {
       "Exit status: 0 all is there; 3 kept, but not whole: the notes say what is missing; 1 "
       "nothing "
       "recorded.\n"
-      "On Xen: dom0, its guests and the hypervisor. Elsewhere: this system, or COMMAND alone.\n"
+      "On Xen: dom0, its guests and the hypervisor. Elsewhere: this system with the guests of its "
+      "KVM, or COMMAND alone.\n"
       "Examples: xenoprof record -e instructions:1000000 -e cycles:2000000 -g --for 10s\n"
       "          xenoprof record -F 1000 -- make");
   command->final_callback([] { throw_status(record(arguments)); });

@@ -25,7 +25,7 @@ void SessionOptions::add_to(CLI::App& command) {
       ->allow_extra_args(false);
   command
       .add_option("--domains", domains_,
-                  "Active domains: names, or `all`; by default dom0 and all that have an agent")
+                  "Active domains: names, or `all`; by default the host and all that have an agent")
       ->delimiter(',')
       ->allow_extra_args(false);
   command.add_option("--passive", passive_, "Domains to sample from outside, without agent")
@@ -38,6 +38,8 @@ void SessionOptions::add_to(CLI::App& command) {
       ->allow_extra_args(false);
   command.add_flag("--allow-missing", allow_missing_,
                    "Go on without a domain that does not take part");
+  command.add_flag("--guest-sampling", guest_sampling_,
+                   "KVM: guests sample themselves, where the host cannot or must not");
 }
 
 Result<SessionRequest> SessionOptions::request() const {
@@ -55,6 +57,31 @@ Result<SessionRequest> SessionOptions::request() const {
     }
     request.events.push_back(std::move(*event));
   }
+  auto symbols = kernel_symbols();
+  if (!symbols) {
+    return std::unexpected(symbols.error());
+  }
+  request.kernel_symbols = std::move(*symbols);
+  if (guest_sampling_) {
+    return fail("--guest-sampling: on Xen the hypervisor hands each domain its own samples");
+  }
+  return request;
+}
+
+Result<GuestsRequest> SessionOptions::guests() const {
+  auto symbols = kernel_symbols();
+  if (!symbols) {
+    return std::unexpected(symbols.error());
+  }
+  return GuestsRequest{.domains = domains_,
+                       .passive = passive_,
+                       .kernel_symbols = std::move(*symbols),
+                       .allow_missing = allow_missing_,
+                       .guest_sampling = guest_sampling_};
+}
+
+Result<std::map<std::string, std::filesystem::path>> SessionOptions::kernel_symbols() const {
+  std::map<std::string, std::filesystem::path> symbols;
   for (const std::string& text : kernel_symbols_) {
     const std::size_t equals = text.find('=');
     if (equals == std::string::npos) {
@@ -64,9 +91,9 @@ Result<SessionRequest> SessionOptions::request() const {
     if (::access(file.c_str(), R_OK) != 0) {
       return fail("--kernel-symbols: {} cannot be read: {}", file.string(), std::strerror(errno));
     }
-    request.kernel_symbols[text.substr(0, equals)] = file;
+    symbols[text.substr(0, equals)] = file;
   }
-  return request;
+  return symbols;
 }
 
 const char* SessionOptions::about_domains() const {
@@ -74,6 +101,7 @@ const char* SessionOptions::about_domains() const {
          : !passive_.empty()        ? "--passive"
          : !kernel_symbols_.empty() ? "--kernel-symbols"
          : allow_missing_           ? "--allow-missing"
+         : guest_sampling_          ? "--guest-sampling"
                                     : nullptr;
 }
 

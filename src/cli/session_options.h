@@ -4,11 +4,13 @@
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "model/result.h"
 #include "session/initiator.h"
+#include "session/kvm_guests.h"
 
 namespace xenoprof {
 
@@ -19,17 +21,23 @@ class SessionOptions {
   // Checked as far as that can be done here.
   Result<SessionRequest> request() const;
 
+  // The same for the guests of a KVM host.
+  Result<GuestsRequest> guests() const;
+
   // As they were typed.
   const std::vector<std::string>& events() const { return events_; }
   // An option that asks for something of other domains; null: none was given.
   const char* about_domains() const;
 
  private:
+  Result<std::map<std::string, std::filesystem::path>> kernel_symbols() const;
+
   std::vector<std::string> events_;
   std::vector<std::string> domains_;
   std::vector<std::string> passive_;
   std::vector<std::string> kernel_symbols_;
   bool allow_missing_ = false;
+  bool guest_sampling_ = false;
 };
 
 // "DIR/" is DIR.

@@ -9,9 +9,8 @@
 #include <utility>
 
 #include "session/accounting.h"
+#include "session/agent_channel.h"
 #include "session/protocol.h"
-#include "session/virtio_serial.h"
-#include "session/vsock.h"
 #include "symbols/resolve.h"
 
 namespace xenoprof {
@@ -99,16 +98,7 @@ bool KvmGuests::must_take_part(const std::string& name) const {
 
 Result<void> KvmGuests::dial(Guest& guest) {
   const KvmMachine& machine = guest.machine;
-  Result<std::unique_ptr<Channel>> channel =
-      fail("it has neither a vsock device nor a serial port called {}", kAgentPortName);
-  if (machine.vsock) {
-    channel = dial_vsock(*machine.vsock);
-  } else if (!machine.vsock_socket.empty()) {
-    channel = dial_vsock_socket(machine.vsock_socket);
-  }
-  if (!channel && !machine.serial.empty()) {
-    channel = dial_serial(machine.serial);
-  }
+  auto channel = dial_agent(machine);
   if (!channel) {
     return std::unexpected(channel.error());
   }
@@ -200,8 +190,7 @@ Result<void> KvmGuests::prepare(const Cancelled& cancelled) {
   for (Guest& guest : guests_) {
     if (guest.peer) {
       Peer& peer = peers_.active[*guest.peer];
-      auto data =
-          DomainData::create(output_ / (guest.machine.name + ".perf.data"), layout_, false);
+      auto data = DomainData::create(output_ / (guest.machine.name + ".perf.data"), layout_, false);
       if (!data) {
         return std::unexpected(data.error());
       }
@@ -260,12 +249,11 @@ const KvmGuests::Place* KvmGuests::find_again(std::int32_t thread) {
     return nullptr;
   }
   for (KvmMachine& machine : *machines) {
-    const bool known = std::ranges::any_of(guests_, [&](const Guest& guest) {
-      return guest.machine.process == machine.process;
-    });
+    const bool known = std::ranges::any_of(
+        guests_, [&](const Guest& guest) { return guest.machine.process == machine.process; });
     if (!known) {
-      notes_.push_back(fmt::format("{} came during the session: it is seen from outside only",
-                                   machine.name));
+      notes_.push_back(
+          fmt::format("{} came during the session: it is seen from outside only", machine.name));
       add(std::move(machine));
     }
   }
@@ -457,13 +445,12 @@ bool KvmGuests::conclude(DomainData& host, const Profile& served, Profile& merge
     record.domains.push_back(std::move(totals));
     merged.merge(own, name);
     if (peer != nullptr && peer->data) {
-      const perf::Features features{
-          .hostname = name,
-          .os_release = peer->kernel,
-          .architecture = "x86_64",
-          .command_line = {},
-          .cpus = static_cast<std::uint32_t>(guest.machine.vcpus.size()),
-          .build_ids = {}};
+      const perf::Features features{.hostname = name,
+                                    .os_release = peer->kernel,
+                                    .architecture = "x86_64",
+                                    .command_line = {},
+                                    .cpus = static_cast<std::uint32_t>(guest.machine.vcpus.size()),
+                                    .build_ids = {}};
       if (auto stored = peer->data->finish(features, {}); !stored) {
         record.notes.push_back(stored.error().message);
         whole = false;

@@ -90,6 +90,10 @@ Result<std::vector<std::int32_t>> threads_of(const std::vector<std::int32_t>& pr
   return threads;
 }
 
+bool asks_for_guests(const GuestsRequest& request) {
+  return !request.domains.empty() || !request.passive.empty() || request.guest_sampling;
+}
+
 class LocalSession {
  public:
   explicit LocalSession(const LocalRequest& request) : request_(request) {}
@@ -165,11 +169,12 @@ Result<void> LocalSession::choose_events() {
 Result<void> LocalSession::prepare(const Cancelled& cancelled) {
   if (request_.processes.empty()) {
     auto guests = KvmGuests::find(request_.guests);
-    if (!guests) {
-      return std::unexpected(guests.error());
-    }
-    if (guests->any()) {
+    if (guests && guests->any()) {
       guests_ = std::move(*guests);
+    } else if (!guests && asks_for_guests(request_.guests)) {
+      return std::unexpected(guests.error());
+    } else if (!guests) {
+      notes_.push_back(fmt::format("{}. Their code is not sampled.", guests.error().message));
     }
   }
   if (auto chosen = choose_events(); !chosen) {
@@ -334,8 +339,7 @@ Result<SessionResult> LocalSession::conclude(const Result<void>& ran) {
     }
   };
   fail_softly(ran ? data_->written() : ran);
-  Profile profile =
-      guests_ ? data_->host_profile(kHost, guests_->by_process()) : data_->profile();
+  Profile profile = guests_ ? data_->host_profile(kHost, guests_->by_process()) : data_->profile();
   for (std::string& note : resolve(profile, {.xensyms = {}})) {
     notes.push_back(std::move(note));
   }
