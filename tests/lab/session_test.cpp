@@ -17,7 +17,7 @@
 #include <thread>
 #include <vector>
 
-#include "lab_machine.h"
+#include "session_lab.h"
 
 namespace xenoprof {
 namespace {
@@ -25,108 +25,17 @@ namespace {
 using namespace std::chrono_literals;
 using Json = nlohmann::json;
 
-constexpr char kSession[] = "/root/session";
-
-class XenSession : public testing::Test {
+class XenSession : public SessionLab {
  protected:
   static void SetUpTestSuite() {
-    lab_ = &LabMachine::shared("xen", {"--guests", "2", "--vcpus", "2", "--dom0-vcpus", "2"});
+    use(LabMachine::shared("xen", {"--guests", "2", "--vcpus", "2", "--dom0-vcpus", "2"}), "dom0");
     for (const char* domain : {"dom0", "guest1", "guest2"}) {
       for (const char* name : {"spin_a", "spin_b", "spin_both"}) {
-        ASSERT_EQ(lab_->copy_in(program("prog_spin"), domain, fmt::format("/usr/bin/{}", name)), 0);
+        ASSERT_EQ(lab().copy_in(program("prog_spin"), domain, fmt::format("/usr/bin/{}", name)), 0);
       }
     }
   }
-
-  static std::filesystem::path program(const std::string& name) {
-    return std::filesystem::path(XENOPROF_BUILD) / "bin" / name;
-  }
-
-  static CommandResult in(const std::string& domain, const std::string& script) {
-    return lab_->exec(domain, {"sh", "-c", script});
-  }
-
-  // Records in dom0 while `work` runs.
-  static CommandResult record(const std::string& options, const std::function<void()>& work) {
-    in("dom0", "rm -f /tmp/started /tmp/stop");
-    auto session = std::async(std::launch::async, [&] {
-      return in("dom0",
-                fmt::format("xenoprof record {} -o {} -- sh -c 'touch /tmp/started; until [ -e "
-                            "/tmp/stop ]; do sleep 0.1; done'",
-                            options, kSession));
-    });
-    const auto deadline = std::chrono::steady_clock::now() + 60s;
-    while (in("dom0", "test -e /tmp/started").status != 0) {
-      if (session.wait_for(0s) == std::future_status::ready ||
-          std::chrono::steady_clock::now() > deadline) {
-        return session.get();
-      }
-      std::this_thread::sleep_for(100ms);
-    }
-    work();
-    in("dom0", "touch /tmp/stop");
-    return session.get();
-  }
-
-  static Json session_json() {
-    return Json::parse(in("dom0", fmt::format("cat {}/session.json", kSession)).out, nullptr,
-                       false);
-  }
-
-  static Json rows(const std::string& options = "") {
-    const auto result =
-        in("dom0", fmt::format("xenoprof report {} --format json {}", kSession, options));
-    EXPECT_EQ(result.status, 0) << result.err;
-    return Json::parse(result.out, nullptr, false).value("rows", Json::array());
-  }
-
-  static std::uint64_t samples(const Json& row, const std::string& event = "instructions") {
-    return row["samples"].value(event, std::uint64_t{0});
-  }
-
-  // Whatever else a test looks at: nothing may go missing unaccounted.
-  static void expect_conservation() {
-    const Json session = session_json();
-    ASSERT_TRUE(session.is_object());
-    std::map<std::string, std::map<std::string, std::uint64_t>> in_profile;
-    for (const Json& row : rows("--sort domain")) {
-      for (const auto& [event, count] : row["samples"].items()) {
-        in_profile[row["domain"]][event] += count.get<std::uint64_t>();
-      }
-    }
-    for (const Json& domain : session["domains"]) {
-      std::uint64_t taken = 0;
-      for (const Json& event : domain["events"]) {
-        std::uint64_t lost = 0;
-        for (const auto& [cause, count] : event["lost"].items()) {
-          lost += count.get<std::uint64_t>();
-        }
-        EXPECT_EQ(event["taken"].get<std::uint64_t>(),
-                  event["delivered"].get<std::uint64_t>() + lost)
-            << domain;
-        EXPECT_EQ(event["delivered"].get<std::uint64_t>(),
-                  in_profile[domain["name"]][event["name"]])
-            << domain;
-        taken += event["taken"].get<std::uint64_t>();
-      }
-      EXPECT_EQ(taken, domain["counted"].get<std::uint64_t>()) << domain;
-    }
-  }
-
-  static Json domain(const std::string& name) {
-    const Json session = session_json();
-    for (const Json& one : session["domains"]) {
-      if (one["name"] == name) {
-        return one;
-      }
-    }
-    return Json();
-  }
-
-  static LabMachine* lab_;
 };
-
-LabMachine* XenSession::lab_ = nullptr;
 
 TEST_F(XenSession, TwoProcessesAtThreeToOneAreReportedSo) {
   const auto result = record("-e instructions:100000", [] {
@@ -217,11 +126,11 @@ TEST_F(XenSession, PerfReadsEachDomainsFileAndSeesTheSameTopTen) {
   });
   ASSERT_EQ(result.status, 0) << result.err;
   // Where the domain's own files and kernel symbols are.
-  const auto& folder = lab_->scratch();
-  ASSERT_EQ(lab_->copy_out("dom0", fmt::format("{}/guest1.perf.data", kSession),
+  const auto& folder = lab().scratch();
+  ASSERT_EQ(lab().copy_out("dom0", fmt::format("{}/guest1.perf.data", kSession),
                            folder / "guest1.perf.data"),
             0);
-  ASSERT_EQ(lab_->copy_in(folder / "guest1.perf.data", "guest1", "/root/guest1.perf.data"), 0);
+  ASSERT_EQ(lab().copy_in(folder / "guest1.perf.data", "guest1", "/root/guest1.perf.data"), 0);
   const auto perf =
       in("guest1",
          "perf report -i /root/guest1.perf.data --stdio -q --sort sym -F sample,sym 2>/dev/null");
@@ -264,9 +173,9 @@ TEST_F(XenSession, StockPerfSeesTheSamplesOfItsGuestDuringASession) {
 TEST_F(XenSession, APassiveGuestHasKernelSymbolsAndOneLineOfUserTime) {
   const auto symbols = in("guest2", "cat /proc/kallsyms");
   ASSERT_EQ(symbols.status, 0);
-  const auto& folder = lab_->scratch();
-  lab_->write(folder / "guest2.kallsyms", symbols.out);
-  lab_->copy_in(folder / "guest2.kallsyms", "dom0", "/root/guest2.kallsyms");
+  const auto& folder = lab().scratch();
+  lab().write(folder / "guest2.kallsyms", symbols.out);
+  lab().copy_in(folder / "guest2.kallsyms", "dom0", "/root/guest2.kallsyms");
   const auto result = record(
       "-e instructions:200000 --domains dom0 --passive guest2 --kernel-symbols "
       "guest2=/root/guest2.kallsyms",

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * spin MILLIONS [FILE]: executes that many million instructions in spin_loop(), once FILE is there.
+ * spin MILLIONS [FILE [TURN]]: executes that many million instructions in spin_loop(), once FILE is
+ * there; after each TURN instructions it lets others run.
  */
+#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -18,7 +20,11 @@ int main(int argc, char **argv)
 
 	while (argc > 2 && access(argv[2], F_OK) != 0)
 		usleep(20000);
-	if (millions > 0)
-		spin_loop(millions * 500000);
+	uint64_t turn = argc > 3 ? strtoull(argv[3], NULL, 10) : millions * 1000000;
+	for (uint64_t done = 0; done < millions * 1000000; done += turn) {
+		spin_loop(turn / 2);
+		if (argc > 3)
+			sched_yield();
+	}
 	return 0;
 }

@@ -320,6 +320,58 @@ TEST_F(PerfInterpreter, ThreadsLeftOutAreOne) {
   EXPECT_EQ(result(), Lines{"prog 0/0 0 user [unknown]+5: 2,0"});
 }
 
+// A KVM host's records: guests' samples bear the number of the process that serves them.
+class PerfHostInterpreter : public PerfInterpreter {
+ protected:
+  static constexpr int kMonitor = 40;
+  static constexpr int kOther = 50;
+
+  void SetUp() override {
+    add(build_.comm(0, kMonitor, 41, "CPU 0/KVM", false));
+    add(build_.comm(0, kOther, kOther, "prog", false));
+  }
+  void guest_sample(int pid, std::uint64_t ip) {
+    const Bytes record = build_.sample(1, 0, Mode::kKernel, ip, pid, pid + 1, 0, {});
+    std::vector<std::byte> bytes(record.begin(), record.end());
+    // The kernel's idea of the mode may be wrong: the address tells.
+    const std::uint16_t misc = PERF_RECORD_MISC_GUEST_USER;
+    std::memcpy(bytes.data() + offsetof(perf_event_header, misc), &misc, sizeof misc);
+    add(bytes);
+  }
+  void add_all() {
+    guest_sample(kMonitor, 0xffffffff81000010);
+    guest_sample(kMonitor, 0x400010);
+    add(build_.sample(1, 0, Mode::kKernel, 0xffffffff82000010, kMonitor, 41, 0, {}));
+    add(build_.sample(1, 0, Mode::kUser, 0x1010, kMonitor, 41, 0, {}));
+    add(build_.sample(1, 0, Mode::kUser, 0x2020, kOther, kOther, 0, {}));
+  }
+};
+
+TEST_F(PerfHostInterpreter, WhatIsDoneForAMachineIsItsHypervisorsWork) {
+  interpreter_.set_machines("host", {{kMonitor, "guest1"}});
+  add_all();
+  EXPECT_EQ(result(), (Lines{"CPU 0/KVM 40/41 0 hypervisor [kernel]+ffffffff82000010: 1,0",
+                             "CPU 0/KVM 40/41 0 hypervisor [unknown]+1010: 1,0",
+                             "prog 50/50 0 user [unknown]+2020: 1,0"}));
+  std::vector<std::string> domains;
+  const Profile& profile = interpreter_.profile();
+  for (const Sample& sample : profile.samples()) {
+    domains.emplace_back(profile.text(sample.key.domain));
+  }
+  EXPECT_EQ(domains, (Lines{"guest1", "guest1", "host"}));
+}
+
+TEST_F(PerfHostInterpreter, AGuestIsSeenFromOutside) {
+  Interpreter outside(kLayout, Interpreter::Kind::kPassive);
+  outside.guest_samples_only(kMonitor);
+  add_to_ = {&outside};
+  add_all();
+  guest_sample(kOther, 0x400010);
+  EXPECT_EQ(lines(outside.profile()),
+            (Lines{"[kernel] 40/41 0 kernel [kernel]+ffffffff81000010: 1,0",
+                   "[user] 40/41 0 user [user]+0: 1,0"}));
+}
+
 TEST(PerfPassiveInterpreter, KnowsModesAndKernelAddressesOnly) {
   RecordBuilder build(kLayout);
   RecordParser parser(kLayout);

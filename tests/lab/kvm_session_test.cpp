@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Sessions on an emulated KVM host with two guests, 2 vCPUs each.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <future>
+#include <map>
+#include <string>
+#include <thread>
+
+#include "session_lab.h"
+
+namespace xenoprof {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr char kMonitors[] = "/run/xenoprof-guests";
+
+class KvmSession : public SessionLab {
+ protected:
+  static void SetUpTestSuite() {
+    use(LabMachine::shared("kvm", {"--guests", "2", "--vcpus", "2"}), "host");
+    for (const char* guest : {"guest1", "guest2"}) {
+      for (const char* name : {"spin_a", "spin_b"}) {
+        ASSERT_EQ(lab().copy_in(program("prog_spin"), guest, fmt::format("/usr/bin/{}", name)), 0);
+      }
+      ASSERT_EQ(lab().copy_in(program("prog_vsock_agent"), guest, "/usr/bin/vsock_agent"), 0);
+    }
+  }
+
+  // User samples of the two programs' text, by the process that they are charged to.
+  struct Spun {
+    std::uint64_t a = 0;
+    std::uint64_t b = 0;
+    std::uint64_t astray = 0;  // of a program's text, charged to another
+  };
+  static Spun spun(const std::string& guest, const std::string& event) {
+    Spun result;
+    for (const Json& row : rows()) {
+      if (row["domain"] != guest || row["symbol"] != "spin_loop") {
+        continue;
+      }
+      const std::string image = row["image"];
+      (image == "/usr/bin/spin_a" ? result.a : result.b) += samples(row, event);
+      if ("/usr/bin/" + row["process"].get<std::string>() != image || row["mode"] != "user") {
+        result.astray += samples(row, event);
+      }
+    }
+    return result;
+  }
+  // User samples of a guest's that are of no image.
+  static std::uint64_t nameless(const std::string& guest, const std::string& event) {
+    std::uint64_t count = 0;
+    for (const Json& row : rows("--domain " + guest)) {
+      count += row["mode"] == "user" && row["image"] == "[unknown]" ? samples(row, event) : 0;
+    }
+    return count;
+  }
+  static void expect_three_to_one(const Spun& spun) {
+    EXPECT_EQ(spun.astray, 0u);
+    EXPECT_NEAR(100.0 * static_cast<double>(spun.a) / static_cast<double>(spun.a + spun.b), 75, 3);
+  }
+  static void in_both(const std::string& script) {
+    auto other = std::async(std::launch::async, [&] { return in("guest2", script); });
+    const auto one = in("guest1", script);
+    EXPECT_EQ(one.status, 0) << one.err;
+    EXPECT_EQ(other.get().status, 0);
+  }
+  static void restart_agent(const std::string& guest) {
+    in(guest,
+       "killall -9 xenoprof vsock_agent; sleep 0.3; "
+       "xenoprof agent >/var/log/xenoprof-agent.log 2>&1 </dev/null &");
+  }
+};
+
+TEST_F(KvmSession, TwoProcessesAtThreeToOneInEachGuestAreReportedSo) {
+  const auto result = record("-e instructions:200000 --domains guest1,guest2",
+                             [] { in_both("spin_a 300 & spin_b 100 & wait"); });
+  ASSERT_EQ(result.status, 0) << result.err;
+  for (const char* guest : {"guest1", "guest2"}) {
+    const Spun both = spun(guest, "instructions");
+    // 400 million instructions, a sample each 200,000; their handling adds to it.
+    EXPECT_GE(both.a + both.b, 1950u) << guest;
+    expect_three_to_one(both);
+    EXPECT_EQ(nameless(guest, "instructions"), 0u) << guest;
+  }
+  std::uint64_t served = 0;
+  for (const Json& row : rows("--sort domain,mode")) {
+    served += row["domain"] == "guest1" && row["mode"] == "hypervisor" ? samples(row) : 0;
+  }
+  EXPECT_GT(served, 0u) << "nothing was done for guest1";
+  expect_conservation();
+}
+
+TEST_F(KvmSession, EverySampleIsOfItsTaskHoweverOftenTheyTakeTurns) {
+  for (const int turn : {100'000, 10'000}) {
+    SCOPED_TRACE(turn);
+    const auto result = record("-e instructions:100000 --domains guest1,guest2", [&] {
+      // Four on two vCPUs, unpinned.
+      in_both(fmt::format("for i in 1 2; do spin_a 60 / {0} & spin_b 20 / {0} & done; wait", turn));
+    });
+    ASSERT_EQ(result.status, 0) << result.err;
+    for (const char* guest : {"guest1", "guest2"}) {
+      const Spun both = spun(guest, "instructions");
+      EXPECT_GE(both.a + both.b, 1500u) << guest;
+      expect_three_to_one(both);
+      EXPECT_EQ(nameless(guest, "instructions"), 0u) << guest;
+    }
+    expect_conservation();
+  }
+}
+
+TEST_F(KvmSession, WithoutCountersTheClockTells) {
+  const auto result = record("-e cpu-clock -F 1000 --domains guest1", [] {
+    const auto work = in("guest1", "spin_a 400 / 50000 & spin_b 400 / 50000 & wait");
+    EXPECT_EQ(work.status, 0) << work.err;
+  });
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Spun both = spun("guest1", "cpu-clock");
+  EXPECT_GE(both.a, 100u);
+  EXPECT_GE(both.b, 100u);
+  EXPECT_EQ(both.astray, 0u);
+  EXPECT_EQ(nameless("guest1", "cpu-clock"), 0u);
+  expect_conservation();
+}
+
+TEST_F(KvmSession, GuestsCanSampleThemselves) {
+  const auto result = record("-e cpu-clock:1000000 -g --guest-sampling --domains guest1",
+                             [] { in("guest1", "spin_a 300"); });
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Spun one = spun("guest1", "cpu-clock");
+  EXPECT_GE(one.a, 100u);
+  EXPECT_EQ(one.astray, 0u);
+  expect_conservation();
+}
+
+TEST_F(KvmSession, APausedGuestGoesOnAsItself) {
+  const auto result = record("-e instructions:200000 --domains guest1", [] {
+    auto work = std::async(std::launch::async, [] {
+      return in("guest1", "spin_a 300 / 20000 & spin_b 100 / 20000 & wait");
+    });
+    std::this_thread::sleep_for(500ms);
+    EXPECT_EQ(in("host", "xenoprof-lab-guest-monitor guest1 stop").status, 0);
+    std::this_thread::sleep_for(2s);
+    EXPECT_EQ(in("host", "xenoprof-lab-guest-monitor guest1 cont").status, 0);
+    EXPECT_EQ(work.get().status, 0);
+  });
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Spun both = spun("guest1", "instructions");
+  EXPECT_GE(both.a + both.b, 1950u);
+  expect_three_to_one(both);
+  expect_conservation();
+}
+
+TEST_F(KvmSession, WhatAnAgentDoesToItselfCostsNoSamples) {
+  struct Case {
+    const char* deed;
+    const char* told;
+  };
+  for (const Case& one : {Case{"killall -9 xenoprof", "closed the connection"},
+                          Case{"killall -STOP xenoprof", "did not finish"}}) {
+    SCOPED_TRACE(one.deed);
+    const auto result = record("-e instructions:200000 --domains guest1,guest2", [&] {
+      in("guest1", "spin_a 100");
+      in("guest1", one.deed);
+      in_both("spin_b 100");
+    });
+    EXPECT_EQ(result.status, 3);
+    EXPECT_NE(result.err.find("guest1 is not whole"), std::string::npos) << result.err;
+    EXPECT_NE(result.err.find(one.told), std::string::npos) << result.err;
+    std::uint64_t user = 0;
+    for (const Json& row : rows("--domain guest1 --sort mode")) {
+      user += row["mode"] == "user" ? samples(row) : 0;
+    }
+    EXPECT_GE(user, 950u) << "the samples of both programs are there, from outside";
+    EXPECT_GE(spun("guest2", "instructions").b, 480u);
+    EXPECT_EQ(domain("guest2")["role"], "active");
+    expect_conservation();
+    restart_agent("guest1");
+  }
+}
+
+TEST_F(KvmSession, AHostileGuestHarmsNobodyElse) {
+  for (const char* manner : {"garbage", "flood", "silent"}) {
+    SCOPED_TRACE(manner);
+    in("guest1", fmt::format("killall -9 xenoprof; sleep 0.3; vsock_agent 915 {} </dev/null "
+                             ">/dev/null 2>&1 &",
+                             manner));
+    const auto result = record("-e instructions:200000", [] { in_both("spin_a 100"); });
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_NE(result.err.find("guest1 is seen from outside only"), std::string::npos) << result.err;
+    EXPECT_GE(spun("guest2", "instructions").a, 480u);
+    expect_conservation();
+    restart_agent("guest1");
+  }
+}
+
+// The last: guest1 is another afterwards.
+TEST_F(KvmSession, AGuestThatDiesLeavesWhatItDid) {
+  const auto result = record("-e instructions:200000 --domains guest1,guest2", [] {
+    in("guest1", "spin_a 100");
+    in("host", fmt::format("echo quit >/dev/null; kill -9 $(cat {}/guest1.pid)", kMonitors));
+    EXPECT_EQ(in("guest2", "spin_b 100").status, 0);
+  });
+  EXPECT_EQ(result.status, 3);
+  std::uint64_t user = 0;
+  for (const Json& row : rows("--domain guest1 --sort mode")) {
+    user += row["mode"] == "user" ? samples(row) : 0;
+  }
+  EXPECT_GE(user, 480u);
+  EXPECT_GE(spun("guest2", "instructions").b, 480u);
+  expect_conservation();
+}
+
+}  // namespace
+}  // namespace xenoprof
