@@ -5,11 +5,16 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <string>
+#include <vector>
 
 #include "cli/exit_status.h"
 #include "hypervisor/event_codes.h"
+#include "hypervisor/kvm_machines.h"
+#include "hypervisor/monitor_options.h"
 #include "hypervisor/xen_domains.h"
 #include "hypervisor/xenoprof_device.h"
+#include "model/text.h"
 #include "perf/counting.h"
 
 namespace xenoprof {
@@ -27,6 +32,36 @@ std::string ability(const Domain& domain, bool here) {
     return "active";
   }
   return "passive; active once `xenoprof agent` runs in it";
+}
+
+std::string ways_to_agent(const KvmMachine& machine) {
+  std::vector<std::string> ways;
+  if (machine.vsock) {
+    ways.push_back(fmt::format("vsock {}", *machine.vsock));
+  }
+  if (!machine.vsock_socket.empty()) {
+    ways.push_back(fmt::format("vsock at {}", printable(machine.vsock_socket.string())));
+  }
+  if (!machine.serial.empty()) {
+    ways.push_back(fmt::format("virtio-serial at {}", printable(machine.serial.string())));
+  }
+  return ways.empty()
+             ? fmt::format("nothing: it takes a vsock device or the port {}", kAgentPortName)
+             : fmt::format("{}", fmt::join(ways, ", "));
+}
+
+// Nothing where there are none: most systems are no hosts.
+void list_machines() {
+  const auto machines = list_kvm_machines();
+  if (!machines) {
+    fmt::print("\n{}\n", machines.error().message);
+  } else if (!machines->empty()) {
+    fmt::print("\n{:>7}  {:<16} {:>5}  {}\n", "PID", "DOMAIN", "VCPUS", "AGENT OVER");
+    for (const KvmMachine& machine : *machines) {
+      fmt::print("{:>7}  {:<16} {:>5}  {}\n", machine.process, machine.name, machine.vcpus.size(),
+                 ways_to_agent(machine));
+    }
+  }
 }
 
 int list_names(bool all_events) {
@@ -74,6 +109,7 @@ int list(bool all_events) {
     fmt::print(
         "Beside the events below it takes perf's names: cpu-clock, page-faults, "
         "dTLB-load-misses, r1c0 ...\n");
+    list_machines();
     return list_names(all_events);
   }
   // Busy with a session or not.

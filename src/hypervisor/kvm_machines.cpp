@@ -399,9 +399,9 @@ Result<std::vector<KvmMachine>> list_kvm_machines(const fs::path& root) {
   }
   if (machines.empty() && hidden) {
     return fail(
-        "whether there are virtual machines cannot be seen: /sys/kernel/debug/kvm is not readable, "
-        "which takes a mounted debugfs and root or CAP_DAC_READ_SEARCH; other users' processes "
-        "take root or CAP_SYS_PTRACE");
+        "virtual machines, if there are any, are hidden: it takes root, or CAP_DAC_READ_SEARCH and "
+        "a "
+        "mounted debugfs to read /sys/kernel/debug/kvm");
   }
   std::ranges::sort(machines, {}, [](const KvmMachine& machine) {
     return std::pair(machine.process, machine.folder);

@@ -11,43 +11,10 @@
 #include <cerrno>
 #include <cstring>
 
+#include "session/socket.h"
+
 namespace xenoprof {
 namespace {
-
-class Socket final : public Channel {
- public:
-  explicit Socket(int fd) : fd_(fd) {}
-  Socket(const Socket&) = delete;
-  Socket& operator=(const Socket&) = delete;
-  ~Socket() override { ::close(fd_); }
-
-  Result<std::size_t> read_some(std::span<char> to) override {
-    const ssize_t size = ::recv(fd_, to.data(), to.size(), MSG_DONTWAIT);
-    if (size == 0) {
-      return fail("the peer closed the connection");
-    }
-    return moved(size);
-  }
-
-  Result<std::size_t> write_some(std::span<const char> from) override {
-    return moved(::send(fd_, from.data(), from.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
-  }
-
-  int fd() const override { return fd_; }
-
- private:
-  static Result<std::size_t> moved(ssize_t size) {
-    if (size >= 0) {
-      return static_cast<std::size_t>(size);
-    }
-    if (errno == EAGAIN || errno == EINTR) {
-      return 0;
-    }
-    return fail("the connection broke: {}", std::strerror(errno));
-  }
-
-  int fd_;
-};
 
 constexpr std::size_t kLengthSize = 4;
 
@@ -67,7 +34,7 @@ Result<std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>>> local_chan
     return fail("no socket pair: {}", std::strerror(errno));
   }
   return std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>>(
-      std::make_unique<Socket>(fds[0]), std::make_unique<Socket>(fds[1]));
+      socket_channel(FileDescriptor(fds[0])), socket_channel(FileDescriptor(fds[1])));
 }
 
 Connection::Connection(std::unique_ptr<Channel> channel, std::size_t largest_message)

@@ -310,22 +310,29 @@ TEST(KvmMachines, ASocketThatLibvirtOpenedIsFoundByItsNumber) {
 
 TEST(KvmMachines, FirecrackersOtherSocketIsTheGuestsVsock) {
   const Host host;
-  host.process(100, "firecracker", {"/firecracker", "--id", "web"});
-  host.thread(100, 101, "fc_vcpu 0");
-  host.vcpu("100-9", 0, 101);
-  host.file(100, 5, "socket:[50]");
-  host.file(100, 6, "socket:[60]");
-  // In a jail: 70 is another process's, and paths are those that the jailed one knows.
-  host.write("proc/100/net/unix",
-             "Num       RefCount Protocol Flags    Type St Inode Path\n"
-             "0000000000000000: 00000002 00000000 00010000 0001 01 70 /run/other\n"
-             "0000000000000000: 00000002 00000000 00010000 0001 01 60 /v.sock\n"
-             "0000000000000000: 00000002 00000000 00010000 0001 01 50 /run/firecracker.socket\n");
-  host.link("proc/100/root", "/srv/jailer/web/root");
+  const auto firecracker = [&](int id, int api, int vsock) {
+    host.process(id, "firecracker", {"/firecracker", "--id", "web"});
+    host.thread(id, id + 1, "fc_vcpu 0");
+    host.vcpu(fmt::format("{}-9", id), 0, id + 1);
+    host.file(id, api, "socket:[50]");
+    host.file(id, vsock, "socket:[60]");
+    // 70 is another process's.
+    host.write(fmt::format("proc/{}/net/unix", id),
+               "Num       RefCount Protocol Flags    Type St Inode Path\n"
+               "0000000000000000: 00000002 00000000 00010000 0001 01 70 /run/other\n"
+               "0000000000000000: 00000002 00000000 00010000 0001 01 60 /v.sock\n"
+               "0000000000000000: 00000002 00000000 00010000 0001 01 50 /run/firecracker.socket\n");
+    // In a jail, which has paths of its own.
+    host.link(fmt::format("proc/{}/root", id), "/srv/jailer/web/root");
+  };
+  firecracker(100, 5, 6);
+  firecracker(200, 6, 5);
   const auto machines = host.list();
-  ASSERT_THAT(machines, SizeIs(1));
-  EXPECT_EQ(machines[0].name, "web");
-  EXPECT_EQ(machines[0].vsock_socket, host.root / "proc/100/root/v.sock");
+  EXPECT_THAT(names(machines), ElementsAre("web-100", "web-200"));
+  for (const KvmMachine& machine : machines) {
+    EXPECT_EQ(machine.vsock_socket,
+              host.root / fmt::format("proc/{}/root/v.sock", machine.process));
+  }
 }
 
 TEST(KvmMachines, PathsAreThoseOfTheMonitor) {
