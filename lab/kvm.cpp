@@ -58,7 +58,7 @@ std::string qemu_arguments(const UpOptions& options, const std::string& name, in
        "-display",
        "none",
        "-machine",
-       "microvm,accel=kvm,pit=off,pic=off,rtc=off,auto-kernel-cmdline=off",
+       "microvm,accel=kvm,pit=off,pic=off,rtc=on,auto-kernel-cmdline=off",
        "-global",
        "virtio-mmio.force-legacy=off",
        "-cpu",
