@@ -18,8 +18,11 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kStepLimit = 30s;
+// How long an agent may take over one step. Generous: an emulated or busy guest is slow.
+constexpr auto kStepLimit = 15s;
+// Resolving names reads every image that was sampled; before that there is a sign of life.
 constexpr auto kFinishLimit = 60s;
+constexpr auto kSignOfLife = 15s;
 constexpr auto kSendEvery = 500ms;
 // Within one of the agent's largest messages, at 25 bytes a sample.
 constexpr int kSendAtOnce = 2000;
@@ -342,7 +345,13 @@ void KvmGuests::end() {
     }
   }
   peers_.ask_all(stop);
-  peers_.await(kFinishLimit, "finish", [] { return false; });
+  const auto asked = Clock::now();
+  peers_.await(kFinishLimit, "finish", [&] {
+    if (Clock::now() - asked > kSignOfLife) {
+      peers_.drop_silent(asked);
+    }
+    return false;
+  });
 }
 
 std::unordered_map<std::int32_t, std::string> KvmGuests::by_process() const {

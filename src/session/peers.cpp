@@ -136,6 +136,14 @@ bool Peers::any_gone() const {
   return std::ranges::any_of(active, [](const Peer& peer) { return !peer.connection; });
 }
 
+void Peers::drop_silent(Clock::time_point time) {
+  for (Peer& peer : active) {
+    if (peer.connection && !peer.answered && peer.heard < time) {
+      peer.drop("its agent says nothing");
+    }
+  }
+}
+
 void Peers::receive(Peer& peer) {
   for (int i = 0; i < kMostMessagesAtOnce && peer.connection; ++i) {
     const auto bytes = peer.connection->receive();
@@ -146,6 +154,7 @@ void Peers::receive(Peer& peer) {
     if (!bytes->has_value()) {
       return;
     }
+    peer.heard = Clock::now();
     wire::FromParticipant message;
     if (!message.ParseFromString(**bytes)) {
       peer.drop("its agent sent a message that cannot be read");

@@ -31,7 +31,8 @@ struct Peer {
   // What it was asked last; each question is answered once.
   wire::ToParticipant::KindCase asked = wire::ToParticipant::KIND_NOT_SET;
   bool answered = false;
-  std::string kernel;  // its release
+  Clock::time_point heard{};  // when its last message came
+  std::string kernel;         // its release
   std::vector<Event> wishes;
   std::uint64_t record_bytes = 0;
   std::vector<VcpuTotals> totals;  // the last that were told
@@ -77,6 +78,8 @@ class Peers {
 
   // Somebody was dropped.
   bool any_gone() const;
+  // Drops those that have yet to answer and have said nothing since `time`.
+  void drop_silent(Clock::time_point time);
 
  private:
   void receive(Peer& peer);
