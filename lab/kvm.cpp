@@ -20,8 +20,9 @@ constexpr unsigned kMaxMachineCpus = 16;
 constexpr std::string_view kKernelOptions =
     "console=ttyS0 loglevel=5 panic=-1 mitigations=off nmi_watchdog=0 "
     "cryptomgr.notests";
-// The emulated CPU does not call its TSC invariant, and Linux would take another clock. KVM gives
-// its guests a clock that goes with the host's, and ptp_kvm, only while the host's is the TSC.
+// The emulated CPU does not call its TSC invariant, and Linux would take the HPET. KVM ties its
+// guests' clocks to the host's, and ptp_kvm works in them, only while the host's is the TSC
+// (Linux 6.1, arch/x86/kvm/x86.c: pvclock_update_vm_gtod_copy, kvm_pv_clock_pairing).
 constexpr std::string_view kHostClock = "tsc=reliable clocksource=tsc";
 // To both the guest's number is added. CIDs up to 2 have meanings of their own (vsock(7)); the port
 // is known to guest/monitor.sh too.
