@@ -284,7 +284,7 @@ CellResult run_cell(const Study& study, const Cell& cell, bool quick, const Cell
     result.failure = ready.error().message;
     return result;
   }
-  const auto all = events_of(study, study.configurations[cell.configuration]);
+  const auto all = events_of(study, cell);
   const std::size_t all_passes = (all.size() + kCounters - 1) / kCounters;
   const std::size_t passes =
       repetition.passes == 0 ? all_passes : std::min<std::size_t>(repetition.passes, all_passes);
