@@ -259,8 +259,8 @@ class Parser {
   }
 
   Workload workload(const toml::table& table) {
-    check_keys(table, {"name", "unit", "amount", "quick_amount", "server", "finish", "load", "done",
-                       "done_per_unit"});
+    check_keys(table, {"name", "unit", "amount", "quick_amount", "server", "finish", "load",
+                       "load_in", "done", "done_per_unit"});
     constexpr double kMost = 1e12;
     Workload result;
     result.name = name_of(table);
@@ -270,6 +270,10 @@ class Parser {
     result.server = command_of(table, "server", false);
     result.finish = command_of(table, "finish", false);
     result.load = command_of(table, "load", true);
+    const std::string load_in = text_of(table, "load_in", false);
+    if (!load_in.empty() && load_in != "peer" && load_in != "server")
+      wrong(*table.get("load_in"), "'load_in' must be \"peer\" or \"server\"");
+    result.load_in_server = load_in == "server";
     result.done = text_of(table, "done");
     result.done_per_unit = number_of(table, "done_per_unit", 1, 1e-9, kMost);
     if (!error_.empty())

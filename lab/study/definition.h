@@ -29,11 +29,12 @@ struct Configuration {
 struct Workload {
   std::string name;
   std::string unit;
-  double amount = 0;        // of one run, in units
-  double quick_amount = 0;  // with --quick
-  std::string server;       // in the server, before the first run of a cell
-  std::string finish;       // in the server, after the last
-  std::string load;         // in the peer: one run
+  double amount = 0;            // of one run, in units
+  double quick_amount = 0;      // with --quick
+  std::string server;           // in the server, before the first run of a cell
+  std::string finish;           // in the server, after the last
+  std::string load;             // one run
+  bool load_in_server = false;  // else in the peer
   // A regular expression over what `load` prints: its group is the work done, times
   // `done_per_unit`.
   std::string done;

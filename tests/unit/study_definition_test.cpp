@@ -136,6 +136,8 @@ TEST(StudyDefinition, ErrorsSayWhereAndWhatToDo) {
               StartsWith("s.toml:31: 'done' is no regular expression"));
   EXPECT_THAT(error_of(with_line(31, "done = 'done'")),
               StartsWith("s.toml:31: 'done' must have one group"));
+  EXPECT_THAT(error_of(with_line(31, "done = '(1)'\nload_in = \"guest\"")),
+              StartsWith("s.toml:32: 'load_in' must be"));
   EXPECT_THAT(error_of(with_line(34, "most = 0")), StartsWith("s.toml:34: 'most' must be"));
   EXPECT_THAT(error_of(with_line(9, "name = \"bare\"")),
               HasSubstr("there is a configuration 'bare' already"));
