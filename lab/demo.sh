@@ -20,7 +20,6 @@ trap 'exit 130' INT TERM
 
 lab up xen --name "$name" --guests 2
 in_domain guest1 iperf3 --server --daemon
-lab copy --name "$name" "$top/build/bin/xenoprof-lab-compute" guest2:/usr/bin/compute
 in_domain guest2 sh -c 'compute >/dev/null 2>&1 &'
 in_domain dom0 sh -c 'iperf3 --client guest1 --time 60 >/dev/null 2>&1 &'
 sleep 1

@@ -15,7 +15,6 @@ trap 'lab down --name "$name" >/dev/null 2>&1 || true' EXIT
 trap 'exit 130' INT TERM
 
 lab up linux --name "$name" --vcpus 2
-lab copy --name "$name" "$top/build/bin/xenoprof-lab-compute" linux:/usr/bin/compute
 in_machine iperf3 --server --daemon
 in_machine sh -c 'compute >/dev/null 2>&1 &'
 in_machine sh -c 'iperf3 --client 127.0.0.1 --time 60 >/dev/null 2>&1 &'

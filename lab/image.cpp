@@ -218,6 +218,11 @@ Result<InitramfsLayer> program_layer(Role role, const fs::path& root, const fs::
       if (!base.contains(path))
         add_root_path(layer, root, path);
   }
+  // What the demo, the studies and the tests run; static.
+  for (const auto& [program, built] : {std::pair{"compute", "xenoprof-lab-compute"},
+                                       {"lagging_receiver", "xenoprof-lab-lagging-receiver"}})
+    if (fs::exists(prefix / "bin" / built))
+      layer.add_file(fmt::format("/usr/bin/{}", program), prefix / "bin" / built, 0755);
   if (role != Role::kKvmHost && role != Role::kKvmGuest)  // all of them are for Xen, or about it
     for (const fs::path& module : modules)
       layer.add_file("/usr/lib/modules/" + module.filename().string(), module, 0644);

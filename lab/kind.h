@@ -82,4 +82,9 @@ Result<RoleArchives> archives_of(Role role, const Materials& materials);
 Result<void> join_archives(const std::vector<std::filesystem::path>& archives,
                            const InitramfsLayer& last, const std::filesystem::path& file);
 
+// A machine that boots the lab's first domain as Linux on the hardware itself, without its size.
+// `wire`: the domain's address there; empty: none.
+Result<MachineSpec> linux_machine(const Materials& materials, const pb::Lab& lab,
+                                  const LabFolder& folder, std::string_view wire);
+
 }  // namespace xenoprof::lab

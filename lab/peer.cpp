@@ -7,9 +7,6 @@ namespace xenoprof::lab {
 namespace {
 
 constexpr unsigned kMemoryMib = 640;
-constexpr std::string_view kCommandLine =
-    "console=ttyS0 loglevel=5 panic=-1 mitigations=off nmi_watchdog=0 "
-    "cryptomgr.notests";
 
 std::vector<std::string> domains(const UpOptions&) {
   return {"peer"};
@@ -17,24 +14,12 @@ std::vector<std::string> domains(const UpOptions&) {
 
 Result<MachineSpec> machine(const UpOptions&, const Materials& materials, const pb::Lab& lab,
                             const LabFolder& folder) {
-  const auto archives = archives_of(Role::kLinux, materials);
-  if (!archives)
-    return std::unexpected(archives.error());
-  DomainIdentity identity = identity_of(lab, lab.domains(0), Role::kLinux);
-  identity.wire = kPeerAddress;
-  const auto initrd = folder.path / "linux.cpio";
-  if (auto joined =
-          join_archives({archives->base, archives->programs}, identity_layer(identity), initrd);
-      !joined)
-    return std::unexpected(joined.error());
-
-  MachineSpec spec;
-  spec.kernel = materials.kernel.vmlinux;
-  spec.initrd = initrd;
-  spec.command_line = kCommandLine;
-  spec.cpus = 1;
-  spec.memory_mib = kMemoryMib;
-  spec.wire = wire_of_peer();
+  auto spec = linux_machine(materials, lab, folder, kPeerAddress);
+  if (!spec)
+    return spec;
+  spec->cpus = 1;
+  spec->memory_mib = kMemoryMib;
+  spec->wire = wire_of_peer();
   return spec;
 }
 

@@ -195,7 +195,7 @@ class CellRun {
       if (auto done = run_in(place_.server, "`server`", fill(workload_.server), kSetUpLimit); !done)
         return std::unexpected(done.error());
     const double amount = std::max(1.0, std::ceil(amount_ * kWarmUp));
-    auto warm = run_in(place_.peer, "`load`", fill_in(workload_.load, cell_, amount), kLoadLimit);
+    auto warm = run_load(amount);
     return warm ? Result<void>{} : std::unexpected(warm.error());
   }
 
@@ -219,7 +219,7 @@ class CellRun {
     if (!recording)
       return std::unexpected(recording.error());
     const auto begin = std::chrono::steady_clock::now();
-    const auto output = run_in(place_.peer, "`load`", fill(workload_.load), kLoadLimit);
+    const auto output = run_load(amount_);
     run.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     const auto ended = (*recording)->end();
     if (!output)
@@ -243,6 +243,11 @@ class CellRun {
 
  private:
   std::string fill(const std::string& command) const { return fill_in(command, cell_, amount_); }
+
+  Result<std::string> run_load(double amount) const {
+    return run_in(workload_.load_in_server ? place_.server : place_.peer, "`load`",
+                  fill_in(workload_.load, cell_, amount), kLoadLimit);
+  }
 
   // For the views: what a cost is compared by.
   Result<void> put_down_work(const fs::path& session, double work) const {
@@ -284,7 +289,7 @@ CellResult run_cell(const Study& study, const Cell& cell, bool quick, const Cell
     result.failure = ready.error().message;
     return result;
   }
-  const auto all = events_of(study, study.configurations[cell.configuration]);
+  const auto all = events_of(study, cell);
   const std::size_t all_passes = (all.size() + kCounters - 1) / kCounters;
   const std::size_t passes =
       repetition.passes == 0 ? all_passes : std::min<std::size_t>(repetition.passes, all_passes);

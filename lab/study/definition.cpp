@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
 #include <fstream>
+#include <optional>
 #include <regex>
 #include <set>
 
@@ -24,7 +26,7 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxCells = 1000;
 constexpr unsigned kMaxRuns = 100;
-constexpr double kMostEvents = 2147483647;  // Xen's counters hold no more
+constexpr std::uint64_t kMostEvents = 2147483647;  // Xen's counters hold no more
 constexpr std::string_view kAmount = "amount";
 
 // Names become parts of paths and columns of tables.
@@ -49,6 +51,15 @@ void each_placeholder(std::string_view command, Found found) {
   }
 }
 
+std::optional<std::uint64_t> count_of(const KnobValue& value) {
+  const char* const end = value.text.data() + value.text.size();
+  std::uint64_t count = 0;
+  const auto read = std::from_chars(value.text.data(), end, count);
+  if (read.ec != std::errc() || read.ptr != end || count < 1 || count > kMostEvents)
+    return std::nullopt;
+  return count;
+}
+
 class Parser {
  public:
   explicit Parser(std::string file) : file_(std::move(file)) {}
@@ -64,12 +75,12 @@ class Parser {
     study.title = text_of(root, "title");
     each(root, "configuration", true,
          [&](const toml::table& table) { study.configurations.push_back(configuration(table)); });
-    each(root, "event", true,
-         [&](const toml::table& table) { study.events.push_back(event(table)); });
     each(root, "knob", false,
          [&](const toml::table& table) { study.knobs.push_back(knob(table)); });
     for (const Knob& knob : study.knobs)
       knob_names_.insert(knob.name);
+    each(root, "event", true,
+         [&](const toml::table& table) { study.events.push_back(event(table, study.knobs)); });
     each(root, "workload", true,
          [&](const toml::table& table) { study.workloads.push_back(workload(table)); });
     study.full = repetition(root, "repeat", Repetition{});
@@ -177,21 +188,41 @@ class Parser {
     return result;
   }
 
-  StudyEvent event(const toml::table& table) {
+  StudyEvent event(const toml::table& table, const std::vector<Knob>& knobs) {
     check_keys(table, {"name", "select", "count"});
     StudyEvent result;
     result.name = name_of(table);
     result.select = text_of(table, "select", false);
     if (result.select.empty())
       result.select = result.name;
+    if (const toml::node* count = table.get("count"); count != nullptr && count->is_string()) {
+      const std::string text = text_of(table, "count");
+      const auto knob = std::ranges::find_if(
+          knobs, [&](const Knob& each) { return text == fmt::format("{{{}}}", each.name); });
+      if (knob == knobs.end())
+        wrong(*count, "'count' must be a number, or \"{{KNOB}}\" of a [[knob]]");
+      else if (!std::ranges::all_of(knob->values, [](const KnobValue& value) {
+                 return count_of(value).has_value();
+               }))
+        wrong(*count, "the values of knob '{}' must be numbers from 1 to {}", knob->name,
+              kMostEvents);
+      else
+        result.count_knob = knob->name;
+      return result;
+    }
     result.count = static_cast<std::uint64_t>(number_of(table, "count", -1, 1, kMostEvents));
     return result;
   }
 
   Knob knob(const toml::table& table) {
-    check_keys(table, {"name", "values"});
+    check_keys(table, {"name", "values", "compare"});
     Knob result;
     result.name = name_of(table);
+    if (const toml::node* compare = table.get("compare")) {
+      if (!compare->is_boolean())
+        wrong(*compare, "'compare' must be true or false");
+      result.compare = compare->value_or(false);
+    }
     const toml::node* values = table.get("values");
     if (values == nullptr || !values->is_array() || values->as_array()->empty()) {
       wrong(values == nullptr ? static_cast<const toml::node&>(table) : *values,
@@ -228,8 +259,8 @@ class Parser {
   }
 
   Workload workload(const toml::table& table) {
-    check_keys(table, {"name", "unit", "amount", "quick_amount", "server", "finish", "load", "done",
-                       "done_per_unit"});
+    check_keys(table, {"name", "unit", "amount", "quick_amount", "server", "finish", "load",
+                       "load_in", "done", "done_per_unit"});
     constexpr double kMost = 1e12;
     Workload result;
     result.name = name_of(table);
@@ -239,6 +270,10 @@ class Parser {
     result.server = command_of(table, "server", false);
     result.finish = command_of(table, "finish", false);
     result.load = command_of(table, "load", true);
+    const std::string load_in = text_of(table, "load_in", false);
+    if (!load_in.empty() && load_in != "peer" && load_in != "server")
+      wrong(*table.get("load_in"), "'load_in' must be \"peer\" or \"server\"");
+    result.load_in_server = load_in == "server";
     result.done = text_of(table, "done");
     result.done_per_unit = number_of(table, "done_per_unit", 1, 1e-9, kMost);
     if (!error_.empty())
@@ -299,8 +334,9 @@ class Parser {
   std::set<std::string> knob_names_;
 };
 
-bool names_knob(const Workload& workload, const Knob& knob) {
-  bool named = false;
+bool names_knob(const Study& study, const Workload& workload, const Knob& knob) {
+  bool named =
+      std::ranges::find(study.events, knob.name, &StudyEvent::count_knob) != study.events.end();
   for (const std::string* command : {&workload.server, &workload.load, &workload.finish})
     each_placeholder(*command, [&](std::size_t, std::size_t, std::string_view name) {
       named = named || name == knob.name;
@@ -338,11 +374,16 @@ Result<std::string> read_study_text(const std::string& file_or_name) {
   return text;
 }
 
-std::vector<StudyEvent> events_of(const Study& study, const Configuration& configuration) {
+std::vector<StudyEvent> events_of(const Study& study, const Cell& cell) {
+  const Configuration& configuration = study.configurations[cell.configuration];
   std::vector<StudyEvent> events = study.events;
-  for (StudyEvent& event : events)
+  for (StudyEvent& event : events) {
     if (const auto own = configuration.counts.find(event.name); own != configuration.counts.end())
       event.count = own->second;
+    for (const auto& [knob, value] : cell.knobs)
+      if (knob == event.count_knob)
+        event.count = count_of(value).value_or(1);
+  }
   return events;
 }
 
@@ -352,7 +393,7 @@ std::vector<Cell> cells_of(const Study& study) {
     for (std::size_t w = 0; w < study.workloads.size(); ++w) {
       std::vector<Cell> variants = {Cell{c, w, {}}};
       for (const Knob& knob : study.knobs) {
-        if (!names_knob(study.workloads[w], knob))
+        if (!names_knob(study, study.workloads[w], knob))
           continue;
         std::vector<Cell> more;
         for (const Cell& variant : variants) {

@@ -29,11 +29,12 @@ struct Configuration {
 struct Workload {
   std::string name;
   std::string unit;
-  double amount = 0;        // of one run, in units
-  double quick_amount = 0;  // with --quick
-  std::string server;       // in the server, before the first run of a cell
-  std::string finish;       // in the server, after the last
-  std::string load;         // in the peer: one run
+  double amount = 0;            // of one run, in units
+  double quick_amount = 0;      // with --quick
+  std::string server;           // in the server, before the first run of a cell
+  std::string finish;           // in the server, after the last
+  std::string load;             // one run
+  bool load_in_server = false;  // else in the peer
   // A regular expression over what `load` prints: its group is the work done, times
   // `done_per_unit`.
   std::string done;
@@ -44,9 +45,11 @@ struct StudyEvent {
   std::string name;    // in the results
   std::string select;  // what `xenoprof record -e` calls it
   std::uint64_t count = 0;
+  std::string count_knob;  // whose value the count is; empty: `count` is
 };
 
-// A setting to sweep: cells of the workloads that name it come once for each value.
+// A setting to sweep: cells of the workloads that name it come once for each value, of all
+// workloads where an event takes its count from it.
 struct KnobValue {
   std::string name;
   std::string text;  // in the commands
@@ -54,6 +57,7 @@ struct KnobValue {
 struct Knob {
   std::string name;
   std::vector<KnobValue> values;
+  bool compare = false;  // cells are compared with that of the first value
 };
 
 // A cell is run again until every event's relative error is at most `error`.
@@ -81,15 +85,15 @@ Result<Study> parse_study(std::string_view text, const std::string& file);
 // ".toml" in the name.
 Result<std::string> read_study_text(const std::string& file_or_name);
 
-// Its events with the counts that hold there.
-std::vector<StudyEvent> events_of(const Study& study, const Configuration& configuration);
-
 // One figure of each event: a workload in a configuration with one value of each of its knobs.
 struct Cell {
   std::size_t configuration = 0;  // indices into the study
   std::size_t workload = 0;
   std::vector<std::pair<std::string, KnobValue>> knobs;
 };
+
+// The study's events with the counts that hold there.
+std::vector<StudyEvent> events_of(const Study& study, const Cell& cell);
 
 // Those of one configuration, and with it of one machine, follow each other.
 std::vector<Cell> cells_of(const Study& study);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "report/comparison.h"
@@ -14,82 +15,117 @@ namespace {
 
 constexpr std::size_t kMostFunctions = 15;
 
-const Run* run_with(const CellResult& cell, const std::string& event) {
-  const auto run =
-      std::ranges::find_if(cell.runs, [&](const Run& each) { return each.events.contains(event); });
-  return run == cell.runs.end() ? nullptr : &*run;
+// All of a cell's runs together.
+Result<Profile> profile_of(const CellSessions& cell) {
+  Profile all;
+  for (const Run& run : cell.runs) {
+    const auto recorded = read_source(cell.folder / run.session, parts_of(false, {}));
+    if (!recorded)
+      return std::unexpected(recorded.error());
+    all.merge(recorded->profile, {});
+  }
+  return all;
 }
 
-// Stripped programs' addresses say nothing one by one.
-std::vector<GrownFunction> functions_of(const Comparison& comparison) {
-  std::vector<GrownFunction> all;
-  std::map<std::pair<std::string, std::string>, std::size_t> nameless;  // by image and mode
-  for (const ComparedRow& row : comparison.rows) {
-    GrownFunction function{.image = row.cells[0],
-                           .symbol = row.cells[1],
-                           .mode = row.cells[2],
-                           .base = row.costs[0].value(),
-                           .cost = row.costs[1].value(),
-                           .beyond_error = row.changes[0].beyond_error()};
-    if (!function.symbol.starts_with("0x")) {
-      all.push_back(std::move(function));
+// Where an event is in that profile, and the work of the runs in which it was counted.
+struct Counted {
+  std::size_t index = 0;
+  double work = 0;
+};
+
+// Nothing where it has no sample.
+std::optional<Counted> find_event(const StudyEvent& event, const CellSessions& cell,
+                                  const Profile& profile) {
+  Counted counted;
+  std::uint64_t count = 0;
+  for (const Run& run : cell.runs) {
+    const auto found = run.events.find(event.name);
+    if (found == run.events.end())
       continue;
-    }
-    function.symbol.clear();
-    const auto [known, is_new] = nameless.try_emplace({function.image, function.mode}, all.size());
-    if (is_new) {
-      all.push_back(std::move(function));
-    } else {
-      all[known->second].base += function.base;
-      all[known->second].cost += function.cost;
-      all[known->second].beyond_error |= function.beyond_error;
-    }
+    count = found->second.count;
+    counted.work += run.work;
   }
-  std::erase_if(all, [](const GrownFunction& each) { return each.cost <= each.base; });
-  std::ranges::stable_sort(all, std::ranges::greater(),
+  const auto& events = profile.events();
+  const auto found = std::ranges::find_if(
+      events, [&](const Event& each) { return each.name == event.select && each.count == count; });
+  if (found == events.end())
+    return std::nullopt;
+  counted.index = static_cast<std::size_t>(found - events.begin());
+  return counted;
+}
+
+struct Row {
+  std::array<std::string, 3> names;  // image, symbol, mode
+  Weighted base;
+  Weighted cost;
+};
+
+// Stripped programs' addresses say nothing one by one.
+std::vector<Row> rows_of(const Comparison& comparison) {
+  std::vector<Row> rows;
+  std::map<std::array<std::string, 3>, std::size_t> nameless;
+  for (const ComparedRow& compared : comparison.rows) {
+    Row row{.names = {compared.cells[0], compared.cells[1], compared.cells[2]},
+            .base = compared.costs[0],
+            .cost = compared.costs[1]};
+    if (row.names[1].starts_with("0x")) {
+      row.names[1].clear();
+      const auto [known, is_new] = nameless.try_emplace(row.names, rows.size());
+      if (!is_new) {
+        rows[known->second].base.samples += row.base.samples;
+        rows[known->second].cost.samples += row.cost.samples;
+        continue;
+      }
+    }
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+std::vector<GrownFunction> functions_of(const Comparison& comparison) {
+  const std::vector<Row> rows = rows_of(comparison);
+  const double width = confidence_width(rows.size());
+  std::vector<GrownFunction> functions;
+  for (const Row& row : rows)
+    if (row.cost.value() > row.base.value())
+      functions.push_back({.image = row.names[0],
+                           .symbol = row.names[1],
+                           .mode = row.names[2],
+                           .base = row.base.value(),
+                           .cost = row.cost.value(),
+                           .beyond_error = !difference(row.base, row.cost, width).holds(0)});
+  std::ranges::stable_sort(functions, std::ranges::greater(),
                            [](const GrownFunction& each) { return each.cost - each.base; });
-  all.resize(std::min(all.size(), kMostFunctions));
-  return all;
+  functions.resize(std::min(functions.size(), kMostFunctions));
+  return functions;
 }
 
 }  // namespace
 
-Result<std::vector<Growth>> growth_of(const Study& study, const Finished& base,
-                                      const Finished& cell, const std::filesystem::path& folder) {
+Result<std::vector<Growth>> growth_of(const std::vector<StudyEvent>& events,
+                                      const CellSessions& base, const CellSessions& cell) {
+  const auto before = profile_of(base);
+  const auto after = profile_of(cell);
+  if (!before || !after)
+    return std::unexpected(before ? after.error() : before.error());
   std::vector<Growth> growths;
-  for (const StudyEvent& event : study.events) {
-    const Run* const before = run_with(base.result, event.name);
-    const Run* const after = run_with(cell.result, event.name);
-    if (before == nullptr || after == nullptr) {
+  for (const StudyEvent& event : events) {
+    const auto one = find_event(event, base, *before);
+    const auto other = find_event(event, cell, *after);
+    if (!one || !other)
       continue;
-    }
-    const auto read = [&](const Finished& of, const Run& run) {
-      return read_source(folder / "cells" / path_of(study, of.cell) / run.session,
-                         parts_of(false, {}));
-    };
-    const auto one = read(base, *before);
-    const auto other = read(cell, *after);
-    if (!one || !other) {
-      return std::unexpected(one ? other.error() : one.error());
-    }
-    const std::array inputs = {
-        DiffInput{.name = "base", .profile = &one->profile, .work = before->work},
-        DiffInput{.name = "other", .profile = &other->profile, .work = after->work}};
-    const auto events = shared_events(inputs, {event.select});
-    if (!events) {
-      continue;  // one of them has no sample of it
-    }
+    const std::array inputs = {DiffInput{.name = "base", .profile = &*before, .work = one->work},
+                               DiffInput{.name = "cell", .profile = &*after, .work = other->work}};
     const auto compared =
-        compare(inputs, *events, {}, {Column::kImage, Column::kSymbol, Column::kMode});
-    if (!compared) {
+        compare(inputs, {{.name = event.name, .index = {one->index, other->index}}}, {},
+                {Column::kImage, Column::kSymbol, Column::kMode});
+    if (!compared)
       return std::unexpected(compared.error());
-    }
-    for (const Comparison& comparison : *compared) {
+    for (const Comparison& comparison : *compared)
       growths.push_back({.event = event.name,
                          .base = comparison.all.costs[0].value(),
                          .cost = comparison.all.costs[1].value(),
                          .functions = functions_of(comparison)});
-    }
   }
   return growths;
 }

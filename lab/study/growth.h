@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Which functions are behind what a cell costs more than the same work in the study's first
-// configuration.
+// Which functions are behind what a cell costs more than another one that did the same work.
 #pragma once
 
 #include <filesystem>
@@ -29,9 +28,15 @@ struct Growth {
   std::vector<GrownFunction> functions;  // the largest growth first
 };
 
-// From the first run of each in which the event was counted; both cells' sessions are below
-// `folder`.
-Result<std::vector<Growth>> growth_of(const Study& study, const Finished& base,
-                                      const Finished& cell, const std::filesystem::path& folder);
+// A cell's runs, and the folder that their sessions are in.
+struct CellSessions {
+  const std::vector<Run>& runs;
+  std::filesystem::path folder;
+};
+
+// Over all runs in which an event was counted. Events that one of them has no sample of are left
+// out.
+Result<std::vector<Growth>> growth_of(const std::vector<StudyEvent>& events,
+                                      const CellSessions& base, const CellSessions& cell);
 
 }  // namespace xenoprof::lab

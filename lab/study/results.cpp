@@ -115,22 +115,42 @@ Json json_of(const Study& study, const Finished& finished) {
           {"events", std::move(events)}};
 }
 
-// The same work in the study's first configuration.
-const Finished* base_of(const Study& study, const Finished& finished,
-                        const std::vector<Finished>& cells) {
-  if (finished.cell.configuration == 0 || !finished.result.failure.empty())
-    return nullptr;
-  Cell wanted = finished.cell;
-  wanted.configuration = 0;
-  const std::string path = path_of(study, wanted);
-  const auto base = std::ranges::find_if(cells, [&](const Finished& each) {
-    return each.result.failure.empty() && path_of(study, each.cell) == path;
-  });
-  return base == cells.end() ? nullptr : &*base;
+// A cell that another one is compared with, and what it has in its place.
+struct Base {
+  const Finished* cell;
+  std::string over;
+};
+
+// The same work in the study's first configuration, and with the first value of each knob that asks
+// for it.
+std::vector<Base> bases_of(const Study& study, const Finished& finished,
+                           const std::vector<Finished>& cells) {
+  std::vector<std::pair<Cell, std::string>> wanted;
+  if (finished.cell.configuration != 0) {
+    wanted.emplace_back(finished.cell, study.configurations[0].name);
+    wanted.back().first.configuration = 0;
+  }
+  for (std::size_t i = 0; i < finished.cell.knobs.size(); ++i) {
+    const auto& [name, value] = finished.cell.knobs[i];
+    const auto knob = std::ranges::find(study.knobs, name, &Knob::name);
+    if (knob == study.knobs.end() || !knob->compare || value.name == knob->values.front().name)
+      continue;
+    wanted.emplace_back(finished.cell, fmt::format("{}={}", name, knob->values.front().name));
+    wanted.back().first.knobs[i].second = knob->values.front();
+  }
+  std::vector<Base> bases;
+  for (const auto& [cell, over] : wanted) {
+    const std::string path = path_of(study, cell);
+    const auto base = std::ranges::find_if(
+        cells, [&](const Finished& each) { return path_of(study, each.cell) == path; });
+    if (base != cells.end() && base->result.failure.empty())
+      bases.push_back({&*base, over});
+  }
+  return bases;
 }
 
 // `cell` is the JSON of the cell that it is of.
-Json json_of(const Growth& growth, const Json& cell) {
+Json json_of(const Growth& growth, const Json& cell, const std::string& over) {
   Json functions = Json::array();
   const double grown = growth.cost - growth.base;
   for (const GrownFunction& function : growth.functions)
@@ -145,6 +165,7 @@ Json json_of(const Growth& growth, const Json& cell) {
   return {{"configuration", cell.at("configuration")},
           {"workload", cell.at("workload")},
           {"knobs", cell.at("knobs")},
+          {"over", over},
           {"event", growth.event},
           {"base", growth.base},
           {"cost", growth.cost},
@@ -233,14 +254,16 @@ Result<std::map<std::string, EventCount>> count_events(const fs::path& session,
     count.count = event.count;
     for (const DomainTotals& domain : recorded->session->domains) {
       for (const EventTotals& totals : domain.events) {
-        if (totals.name != event.select)
+        if (totals.name != event.select || totals.count != event.count)
           continue;
         count.taken += totals.taken;
         count.lost += totals.taken - totals.delivered;
       }
     }
     const Profile& profile = recorded->profile;
-    const auto index = std::ranges::find(profile.events(), event.select, &Event::name);
+    const auto index = std::ranges::find_if(profile.events(), [&](const Event& each) {
+      return each.name == event.select && each.count == event.count;
+    });
     if (index == profile.events().end()) {
       if (count.taken == 0)
         return fail("{} has no samples of {}; make its count smaller, or the amount of work larger",
@@ -292,14 +315,18 @@ Result<void> write_results(const Study& study, bool quick, const std::vector<Fin
   Json growths = Json::array();
   for (const Finished& finished : cells) {
     all.push_back(json_of(study, finished));
-    const Finished* const base = base_of(study, finished, cells);
-    if (base == nullptr)
+    if (!finished.result.failure.empty())
       continue;
-    const auto grown = growth_of(study, *base, finished, folder);
-    if (!grown)
-      return std::unexpected(grown.error());
-    for (const Growth& growth : *grown)
-      growths.push_back(json_of(growth, all.back()));
+    const auto sessions = [&](const Finished& of) {
+      return CellSessions{of.result.runs, folder / "cells" / path_of(study, of.cell)};
+    };
+    for (const Base& base : bases_of(study, finished, cells)) {
+      const auto grown = growth_of(study.events, sessions(*base.cell), sessions(finished));
+      if (!grown)
+        return std::unexpected(grown.error());
+      for (const Growth& growth : *grown)
+        growths.push_back(json_of(growth, all.back(), base.over));
+    }
   }
   const Json json = {{"format", kFormat},
                      {"title", study.title},

@@ -75,5 +75,6 @@ int main(int argc, char **argv)
 		check(got > 0, "recv");
 		done += got;
 	}
+	printf("%s MiB received\n", argv[4]);
 	return 0;
 }

@@ -41,28 +41,44 @@ std::vector<pfm_pmu_info_t> present_pmus() {
   return pmus;
 }
 
+// Of a select register's value, as on AMD and Intel: event in bits 7:0 (AMD: and 35:32), unit mask
+// in 15:8 (AMD BKDG 31116 "PERF_CTL", Intel SDM "IA32_PERFEVTSELx").
+EventCode code_of(std::uint64_t select) {
+  return {.event_select = static_cast<std::uint32_t>((select & 0xff) | ((select >> 32 & 0xf) << 8)),
+          .unit_mask = static_cast<std::uint32_t>(select >> 8 & 0xff)};
+}
+
 std::optional<EventCode> encode(const char* name) {
   pfm_pmu_encode_arg_t argument{};
   argument.size = sizeof(argument);
   const int status = pfm_get_os_event_encoding(name, PFM_PLM0 | PFM_PLM3, PFM_OS_NONE, &argument);
   std::optional<EventCode> code;
   if (status == PFM_SUCCESS && argument.count >= 1) {
-    // The select register's layout on AMD and Intel: event in bits 7:0 (AMD: and 35:32), unit mask
-    // in 15:8 (AMD BKDG 31116 "PERF_CTL", Intel SDM "IA32_PERFEVTSELx").
     const std::uint64_t select = argument.codes[0];
     // Edge (18), invert (23) and counter mask (31:24) cannot be handed to Xenoprof, and it counts
     // in all modes (17:16): an event with such modifiers would count something else than it says.
     constexpr std::uint64_t kAllModes = 3u << 16;
-    if ((select & 0xff840000u) != 0 || (select & kAllModes) != kAllModes) {
-      std::free(argument.codes);
-      return std::nullopt;
+    if ((select & 0xff840000u) == 0 && (select & kAllModes) == kAllModes) {
+      code = code_of(select);
     }
-    code = EventCode{
-        .event_select = static_cast<std::uint32_t>((select & 0xff) | ((select >> 32 & 0xf) << 8)),
-        .unit_mask = static_cast<std::uint32_t>(select >> 8 & 0xff)};
   }
   std::free(argument.codes);  // the library allocated it
   return code;
+}
+
+// perf's rHEX: the value itself.
+std::optional<EventCode> raw(std::string_view name) {
+  constexpr std::uint64_t kCode = 0xf0000ffff;
+  std::uint64_t select = 0;
+  if (!name.starts_with('r') || name.size() < 2) {
+    return std::nullopt;
+  }
+  const char* end = name.data() + name.size();
+  const auto [stop, error] = std::from_chars(name.data() + 1, end, select, 16);
+  if (error != std::errc() || stop != end || (select & ~kCode) != 0) {
+    return std::nullopt;
+  }
+  return code_of(select);
 }
 
 const char* pfm_name(const EventAlias& alias) {
@@ -160,6 +176,9 @@ Result<EventCode> encode_event(const std::string& name) {
     }
   }
   if (auto code = encode(name.c_str())) {
+    return *code;
+  }
+  if (const auto code = raw(name)) {
     return *code;
   }
   return fail("unknown event '{}'; the nearest names are {}; `xenoprof list` shows all", name,

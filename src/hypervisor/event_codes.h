@@ -32,8 +32,9 @@ Result<Event> parse_event(std::string_view text);
 // The second half of that, for events that come from elsewhere.
 Result<void> check_count(const Event& event);
 
-// Looks a name up: an alias (instructions, cycles, ...) or a libpfm4 name of this machine's CPU.
-// An unknown name's error offers the nearest ones.
+// Looks a name up: an alias (instructions, cycles, ...), a libpfm4 name of this machine's CPU, or
+// rHEX, event and unit mask as they are in the select register. An unknown name's error offers the
+// nearest ones.
 Result<EventCode> encode_event(const std::string& name);
 
 // The aliases first, then every libpfm4 event of this machine's CPU.

@@ -18,9 +18,15 @@ double confidence_width(std::size_t intervals) {
 }
 
 Interval expected_samples(std::uint64_t samples, double width) {
-  const double middle = static_cast<double>(samples) + width * width / 2;
-  const double half = width * std::sqrt(static_cast<double>(samples) + width * width / 4);
-  return {std::max(0.0, middle - half), middle + half};
+  // Byar's approximation of the exact interval (Breslow and Day, Statistical Methods in Cancer
+  // Research, volume 2, 1987). One that follows the normal distribution is too narrow for few
+  // samples and many intervals: with four standard deviations one sample would exclude 0.05.
+  const auto cube = [width](double n, double sign) {
+    const double root = 1 - 1 / (9 * n) + sign * width / (3 * std::sqrt(n));
+    return root > 0 ? n * root * root * root : 0;
+  };
+  const auto n = static_cast<double>(samples);
+  return {samples == 0 ? 0 : cube(n, -1), cube(n + 1, 1)};
 }
 
 Interval difference(const Weighted& base, const Weighted& other, double width) {

@@ -18,7 +18,7 @@ struct Interval {
 // 1.96 for one, more for many (Bonferroni).
 double confidence_width(std::size_t intervals);
 
-// Of the expected number where `samples` were counted (Poisson, score interval): not empty at 0.
+// Of the expected number where `samples` were counted (Poisson): not empty at 0.
 Interval expected_samples(std::uint64_t samples, double width);
 
 // Samples that stand for `weight` each.

@@ -25,13 +25,7 @@ const std::string kModule = "/lib/modules/xenolinux_rx.ko";
 
 const LabMachine& machine() {
   // One vCPU: sender and receiver cost the same however the host schedules.
-  static const LabMachine& lab = [] -> const LabMachine& {
-    const LabMachine& linux = LabMachine::shared("linux", {"--vcpus", "1"});
-    linux.copy_in(std::filesystem::path(XENOPROF_BUILD) / "bin/xenoprof-lab-lagging-receiver",
-                  "linux", "/usr/bin/lagging_receiver");
-    return linux;
-  }();
-  return lab;
+  return LabMachine::shared("linux", {"--vcpus", "1"});
 }
 
 std::string sh(const std::string& script) {

@@ -24,11 +24,21 @@ TEST(SamplingError, IsWiderForMoreIntervals) {
 }
 
 TEST(SamplingError, OfFewSamplesIsKnown) {
-  // n + z^2/2 +- z sqrt(n + z^2/4)
-  EXPECT_NEAR(expected_samples(0, 1.96).high, 3.8416, 1e-4);
+  // Half of the chi-squared distribution's quantiles, for 2n and 2n + 2 degrees of freedom.
+  EXPECT_NEAR(expected_samples(0, 1.96).high, 3.689, 0.03);
   EXPECT_EQ(expected_samples(0, 1.96).low, 0);
-  EXPECT_NEAR(expected_samples(100, 1.96).low, 82.23, 0.01);
-  EXPECT_NEAR(expected_samples(100, 1.96).high, 121.61, 0.01);
+  EXPECT_NEAR(expected_samples(10, 1.96).low, 4.795, 0.03);
+  EXPECT_NEAR(expected_samples(10, 1.96).high, 18.390, 0.03);
+  EXPECT_NEAR(expected_samples(100, 1.96).low, 81.364, 0.03);
+  EXPECT_NEAR(expected_samples(100, 1.96).high, 121.627, 0.03);
+}
+
+// A finely sampled base that has none leaves hardly any doubt about itself.
+TEST(SamplingError, OfOneSampleAmongManyRowsIsAllOfIt) {
+  const double width = confidence_width(1000);
+  EXPECT_TRUE(difference({0, 1}, {1, 100}, width).holds(0));
+  EXPECT_TRUE(difference({3, 1}, {1, 100}, width).holds(0));
+  EXPECT_FALSE(difference({3, 1}, {30, 100}, width).holds(0));
 }
 
 TEST(SamplingError, OfADifferenceHoldsAsOftenAsItSays) {

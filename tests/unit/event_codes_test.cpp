@@ -42,6 +42,15 @@ TEST(EncodeEvent, KnowsTheAliasesAndTheCpusOwnNames) {
   EXPECT_EQ(encode_event("REQUESTS_TO_L2:DATA"), (EventCode{0x7d, 0x02}));
 }
 
+TEST(EncodeEvent, TakesTheSelectRegistersValue) {
+  EXPECT_EQ(encode_event("r1c0"), (EventCode{0xc0, 0x01}));
+  EXPECT_EQ(encode_event("r1000002d4"), (EventCode{0x1d4, 0x02}));
+  // Edge, or a mode, would count something else than Xenoprof does.
+  for (const char* name : {"r", "r40076", "r100c0", "rc0x"}) {
+    EXPECT_FALSE(encode_event(name)) << name;
+  }
+}
+
 TEST(EncodeEvent, OffersTheNearestNames) {
   const auto code = encode_event("instrutions");
   ASSERT_FALSE(code);

@@ -81,8 +81,22 @@ TEST(StudyDefinition, IsRead) {
 TEST(StudyDefinition, AConfigurationsOwnCountsHold) {
   const auto study = parse_study(kSmall, "s.toml");
   ASSERT_TRUE(study);
-  EXPECT_EQ(events_of(*study, study->configurations[0])[1].count, 20U);
-  EXPECT_EQ(events_of(*study, study->configurations[1])[1].count, 500U);
+  EXPECT_EQ(events_of(*study, Cell{.configuration = 0})[1].count, 20U);
+  EXPECT_EQ(events_of(*study, Cell{.configuration = 1})[1].count, 500U);
+}
+
+TEST(StudyDefinition, AKnobThatAnEventsCountIsSweepsAllWorkloads) {
+  std::string text = with_line(15, "count = \"{unused}\"");
+  const auto study = parse_study(text, "s.toml");
+  ASSERT_TRUE(study) << study.error().message;
+  const auto cells = cells_of(*study);
+  ASSERT_EQ(cells.size(), 8U);
+  EXPECT_EQ(path_of(*study, cells[1]), "bare/copy/size=4K/unused=2");
+  EXPECT_EQ(events_of(*study, cells[1])[0].count, 2U);
+  EXPECT_THAT(error_of(with_line(15, "count = \"{size}\"")),
+              StartsWith("s.toml:15: the values of knob 'size' must be numbers"));
+  EXPECT_THAT(error_of(with_line(15, "count = \"{sise}\"")),
+              StartsWith("s.toml:15: 'count' must be a number, or"));
 }
 
 TEST(StudyDefinition, CellsAreTheProductOfWhatAWorkloadNames) {
@@ -114,12 +128,16 @@ TEST(StudyDefinition, ErrorsSayWhereAndWhatToDo) {
   EXPECT_THAT(error_of(with_line(15, "count = 0")),
               StartsWith("s.toml:15: 'count' must be a number from 1"));
   EXPECT_THAT(error_of(with_line(22, "values = []")), StartsWith("s.toml:22: a knob needs"));
+  EXPECT_THAT(error_of(with_line(22, "values = [\"1\"]\ncompare = 1")),
+              StartsWith("s.toml:23: 'compare' must be true or false"));
   EXPECT_THAT(error_of(with_line(30, "load = \"copy {sise}\"")),
               StartsWith("s.toml:30: {sise}: there is no such knob"));
   EXPECT_THAT(error_of(with_line(31, "done = '(\\d+'")),
               StartsWith("s.toml:31: 'done' is no regular expression"));
   EXPECT_THAT(error_of(with_line(31, "done = 'done'")),
               StartsWith("s.toml:31: 'done' must have one group"));
+  EXPECT_THAT(error_of(with_line(31, "done = '(1)'\nload_in = \"guest\"")),
+              StartsWith("s.toml:32: 'load_in' must be"));
   EXPECT_THAT(error_of(with_line(34, "most = 0")), StartsWith("s.toml:34: 'most' must be"));
   EXPECT_THAT(error_of(with_line(9, "name = \"bare\"")),
               HasSubstr("there is a configuration 'bare' already"));

@@ -54,9 +54,19 @@ static noinline void skbuff_ctor(void)
 }
 
 /*
- * Receive offloads have merged packets by now: gso_segs are those that came. truesize belongs to
- * this sk_buff alone, whether or not its data are shared with clones.
+ * Receive offloads have merged packets by now: gso_segs are those that came. What a Xen frontend
+ * gets merged already has none yet (xennet_set_skb_gso(), drivers/net/xen-netfront.c, Linux 6.1).
  */
+static unsigned int packets_in(const struct sk_buff *skb)
+{
+	if (skb_shinfo(skb)->gso_segs)
+		return skb_shinfo(skb)->gso_segs;
+	if (skb_is_gso(skb))
+		return DIV_ROUND_UP(skb->len, skb_shinfo(skb)->gso_size);
+	return 1;
+}
+
+/* truesize belongs to this sk_buff alone, whether or not its data are shared with clones. */
 static void account(struct sk_buff *skb, unsigned int packets)
 {
 	u64 truesize = (u64)packets * (footprint + SKB_DATA_ALIGN(sizeof(struct sk_buff)));
@@ -74,7 +84,7 @@ static void account(struct sk_buff *skb, unsigned int packets)
  */
 static unsigned int received(void *priv, struct sk_buff *skb, const struct nf_hook_state *state)
 {
-	unsigned int packets = max_t(unsigned int, 1, skb_shinfo(skb)->gso_segs);
+	unsigned int packets = packets_in(skb);
 	unsigned int i;
 
 	if (*interface && strcmp(state->in->name, interface))
