@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Two commands for a fresh machine: `make demo` and `make test`. Both set up what they need.
-.PHONY: all configure build setup demo demo-linux test test-all bench-pmu bench-record bench-report clean
+.PHONY: all configure build setup demo demo-kvm demo-linux test test-all bench-pmu bench-record bench-report clean
 
 JOBS ?= $(shell nproc)
 WERROR ?= $(or $(XENOPROF_WERROR),OFF)
@@ -19,6 +19,9 @@ build: configure
 
 demo: build
 	lab/demo.sh
+
+demo-kvm: build
+	lab/demo_kvm.sh
 
 demo-linux: build
 	lab/demo_linux.sh

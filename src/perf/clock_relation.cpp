@@ -43,7 +43,8 @@ std::uint64_t ClockRelation::other_at(std::uint64_t one) const {
   const double ratio = static_cast<double>(static_cast<std::int64_t>(after.other - before.other)) /
                        static_cast<double>(after.one - before.one);
   const auto since = static_cast<double>(static_cast<std::int64_t>(one - before.one));
-  return before.other + static_cast<std::uint64_t>(std::llround(since * ratio));
+  const auto passed = static_cast<std::uint64_t>(std::llround(since * ratio));
+  return since < 0 && 0 - passed > before.other ? 0 : before.other + passed;
 }
 
 std::uint64_t raw_clock() {

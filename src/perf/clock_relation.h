@@ -15,7 +15,7 @@ class ClockRelation {
   bool empty() const { return looks_.empty(); }
 
   // The other clock's time at `one`. Before two looks have been had both are taken to run alike.
-  // Times outside of all looks go by the nearest two.
+  // Times outside of all looks go by the nearest two; 0 where the other clock had not begun.
   std::uint64_t other_at(std::uint64_t one) const;
 
  private:

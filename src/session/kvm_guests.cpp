@@ -300,7 +300,7 @@ void KvmGuests::send(Guest& guest, bool due) {
     return;
   }
   Result<void> sent;
-  if (due) {
+  if (due && complete_to_ != 0) {
     guest.waiting.mutable_samples()->set_complete_to(
         guest.clocks.front().guest(tsc_of_raw_.other_at(complete_to_)));
     sent = peer->connection->post(guest.waiting);

@@ -25,6 +25,14 @@ TEST(ClockRelation, OutsideOfAllLooksGoesByTheNearestTwo) {
   EXPECT_EQ(clocks.other_at(4000), 18'000u);
 }
 
+TEST(ClockRelation, BeforeTheOtherBeganItsTimeIsNought) {
+  ClockRelation clocks;
+  clocks.add(10'000, 1000);
+  clocks.add(11'000, 2000);
+  EXPECT_EQ(clocks.other_at(9'500), 500u);
+  EXPECT_EQ(clocks.other_at(5'000), 0u);
+}
+
 TEST(ClockRelation, OneLookIsADifference) {
   ClockRelation clocks;
   clocks.add(1000, 10'000);

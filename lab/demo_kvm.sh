@@ -1,0 +1,32 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# One session on an emulated KVM host: it sends TCP into guest1 while guest2 computes. Leaves the
+# session in demo-kvm-out/ (or $1) and prints its report.
+set -eu
+top=$(cd "$(dirname "$0")/.." && pwd)
+out=${1:-$top/demo-kvm-out}
+xenoprof=$top/build/bin/xenoprof
+name=demo-kvm-$$
+
+lab() { "$xenoprof" lab "$@"; }
+in_domain() {
+	domain=$1
+	shift
+	lab exec --name "$name" "$domain" -- "$@"
+}
+
+trap 'lab down --name "$name" >/dev/null 2>&1 || true' EXIT
+trap 'exit 130' INT TERM
+
+lab up kvm --name "$name" --guests 2
+in_domain guest1 iperf3 --server --daemon
+in_domain guest2 sh -c 'compute >/dev/null 2>&1 &'
+in_domain host sh -c 'iperf3 --client guest1 --time 60 >/dev/null 2>&1 &'
+sleep 1
+in_domain host xenoprof record -a -e instructions:250000 -e branches:100000 --for 10s \
+	--domains all --no-progress -o /root/session
+[ ! -e "$out" ] || [ -e "$out/session.json" ] || { echo "$out is there and is no session" >&2; exit 1; }
+rm -rf "$out"
+lab copy --name "$name" host:/root/session "$out"
+"$xenoprof" report "$out"
+echo "The session is in $out: try \`build/bin/xenoprof report --sort domain,mode $out\`."
