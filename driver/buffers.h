@@ -17,27 +17,27 @@ struct pt_regs;
 enum xenoprof_word { WORD_HYPERVISOR, WORD_KERNEL, WORD_USER, WORD_LOST, NUM_WORDS };
 
 struct xenoprof_ring {
-	struct xenabi_buffer *shared;	/* NULL while not mapped */
-	u32 size;			/* of event_log[]; the shared copy is not believed */
-	u32 tail;			/* ours; the shared copy is only written */
+	struct xenabi_buffer *shared; /* NULL while not mapped */
+	u32 size; /* of event_log[]; the shared copy is not believed */
+	u32 tail; /* ours; the shared copy is only written */
 	u16 domain;
 	u16 vcpu;
-	bool draining;			/* a tracepoint's handler may come back to us */
+	bool draining; /* a tracepoint's handler may come back to us */
 	bool broken;
-	u64 base[NUM_WORDS];		/* the hypervisor's words at arm */
-	u64 last[NUM_WORDS];		/* and when they were last read */
+	u64 base[NUM_WORDS]; /* the hypervisor's words at arm */
+	u64 last[NUM_WORDS]; /* and when they were last read */
 	u64 emitted[XENOPROF_MAX_COUNTERS];
 	u64 rejected;
 };
 
 struct xenoprof_buffers {
-	u32 num_rings;			/* stays after unmapping, for the totals */
-	struct xenoprof_ring *ring;	/* by vCPU id */
-	bool live;			/* off: the rings may not be drained */
-	void *area;			/* NULL while not mapped */
-	u64 first_frame;		/* machine frames, these two stay as well */
+	u32 num_rings; /* stays after unmapping, for the totals */
+	struct xenoprof_ring *ring; /* by vCPU id */
+	bool live; /* off: the rings may not be drained */
+	void *area; /* NULL while not mapped */
+	u64 first_frame; /* machine frames, these two stay as well */
 	u32 num_pages;
-	struct page *page[XENABI_MAX_PAGES];	/* what area showed before */
+	struct page *page[XENABI_MAX_PAGES]; /* what area showed before */
 };
 
 int xenoprof_buffers_map(struct xenoprof_buffers *buffers, u16 domain, s32 nbuf, s32 bufsize,

@@ -28,9 +28,9 @@
 #define XENOPROF_DEVICE "/dev/xenoprof"
 
 #define XENOPROF_ABI 1
-#define XENOPROF_MAX_DOMAINS 25	/* active, and as many passive */
+#define XENOPROF_MAX_DOMAINS 25 /* active, and as many passive */
 #define XENOPROF_MAX_COUNTERS 8
-#define XENOPROF_MAX_VCPUS 128	/* per domain; a larger one is refused with E2BIG */
+#define XENOPROF_MAX_VCPUS 128 /* per domain; a larger one is refused with E2BIG */
 
 /*
  * Handling a sample takes thousands of instructions. An event that comes with every instruction and
@@ -47,13 +47,13 @@
 #define XENOPROF_MODE_HYPERVISOR 2
 
 struct xenoprof_info {
-	__u32 abi;		/* XENOPROF_ABI */
-	__u32 num_counters;	/* hardware counters that can be used, at most 8 */
-	__u32 initiator;	/* 1: this domain may run a session */
-	__u32 vcpus;		/* of this domain */
-	__u32 buffer_samples;	/* room per vCPU: what was granted once armed, the wish before */
+	__u32 abi; /* XENOPROF_ABI */
+	__u32 num_counters; /* hardware counters that can be used, at most 8 */
+	__u32 initiator; /* 1: this domain may run a session */
+	__u32 vcpus; /* of this domain */
+	__u32 buffer_samples; /* room per vCPU: what was granted once armed, the wish before */
 	__u32 reserved;
-	char cpu_type[64];	/* the hypervisor's name, e.g. "x86-64/family10"; ends with 0 */
+	char cpu_type[64]; /* the hypervisor's name, e.g. "x86-64/family10"; ends with 0 */
 };
 
 /*
@@ -70,17 +70,17 @@ struct xenoprof_domains {
 	__u32 num_passive;
 	__u16 active[XENOPROF_MAX_DOMAINS];
 	__u16 passive[XENOPROF_MAX_DOMAINS];
-	__u32 passive_samples;	/* wished room per passive vCPU, 0: the largest; the first
-				 * session since the domain's creation decides */
+	__u32 passive_samples; /* wished room per passive vCPU, 0: the largest; the first
+				* session since the domain's creation decides */
 };
 
 struct xenoprof_counter {
-	__u32 event;		/* the CPU's event select code, at most 0xfff */
-	__u32 unit_mask;	/* at most 0xff */
-	__u64 count;		/* one sample each, XENOPROF_MIN_COUNT ... MAX_COUNT */
-	__u8 user;		/* count in ring 3: user space AND the kernel of a PV domain */
-	__u8 kernel;		/* count in ring 0: under PV the hypervisor only */
-	__u8 hypervisor;	/* handed on; Xen 4.17 ignores it */
+	__u32 event; /* the CPU's event select code, at most 0xfff */
+	__u32 unit_mask; /* at most 0xff */
+	__u64 count; /* one sample each, XENOPROF_MIN_COUNT ... MAX_COUNT */
+	__u8 user; /* count in ring 3: user space AND the kernel of a PV domain */
+	__u8 kernel; /* count in ring 0: under PV the hypervisor only */
+	__u8 hypervisor; /* handed on; Xen 4.17 ignores it */
 	__u8 reserved[5];
 };
 
@@ -89,7 +89,7 @@ struct xenoprof_counter {
  * (EBUSY: somebody else has the counters) begin again with SET_DOMAINS.
  */
 struct xenoprof_counters {
-	__u32 num;		/* 1 ... xenoprof_info.num_counters */
+	__u32 num; /* 1 ... xenoprof_info.num_counters */
 	__u32 pad;
 	struct xenoprof_counter counter[XENOPROF_MAX_COUNTERS];
 };
@@ -104,17 +104,17 @@ struct xenoprof_counters {
  *	ERANGE	no such vcpu: they are 0 ... vcpus - 1
  */
 struct xenoprof_totals {
-	__u16 domain;		/* in */
+	__u16 domain; /* in */
 	__u16 pad;
-	__u32 vcpu;		/* in */
-	__u32 vcpus;		/* buffers of that domain */
-	__u32 broken;		/* 1: the shared indices were corrupt; not drained any further */
-	__u64 hypervisor;	/* samples the hypervisor stored, by mode */
+	__u32 vcpu; /* in */
+	__u32 vcpus; /* buffers of that domain */
+	__u32 broken; /* 1: the shared indices were corrupt; not drained any further */
+	__u64 hypervisor; /* samples the hypervisor stored, by mode */
 	__u64 kernel;
 	__u64 user;
-	__u64 lost;		/* samples the hypervisor dropped because the buffer was full */
-	__u64 emitted[XENOPROF_MAX_COUNTERS];	/* tracepoints, by counter */
-	__u64 rejected;		/* entries with an impossible counter or mode */
+	__u64 lost; /* samples the hypervisor dropped because the buffer was full */
+	__u64 emitted[XENOPROF_MAX_COUNTERS]; /* tracepoints, by counter */
+	__u64 rejected; /* entries with an impossible counter or mode */
 };
 
 #define XENOPROF_INFO _IOR('x', 0xd0, struct xenoprof_info)

@@ -90,7 +90,7 @@ class KvmGuests {
   std::unordered_map<std::int32_t, Place> vcpus_;  // by the host's thread
   Peers peers_;
   perf::ClockRelation tsc_of_raw_;  // the host's
-  std::uint64_t complete_to_ = 0;  // raw clock; 0: not known yet
+  std::uint64_t complete_to_ = 0;   // raw clock; 0: not known yet
   Clock::time_point sent_{};
   Clock::time_point clocks_read_{};
   Clock::time_point searched_{};

@@ -171,8 +171,8 @@ INSTANTIATE_TEST_SUITE_P(
         Recording{"SplitDebug", "-F 4000", "$T/split spend", "turn", kSplit},
         Recording{"Namespaces", "-F 4000 --namespaces", "unshare -pfmn $B/busy forks 50", "turn",
                   "unshare -pfmn true"},
-        // A program that nobody else can see. Copied by cat, since cp has libattr, whose last symbols
-        // have no size: perf gives the last one the section after it, too.
+        // A program that nobody else can see. Copied by cat, since cp has libattr, whose last
+        // symbols have no size: perf gives the last one the section after it, too.
         Recording{
             "Container", "-F 4000 --namespaces",
             "unshare -pfm sh -c 'mount -t tmpfs none $T/root && cat $B/busy >$T/root/contained && "
