@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <numeric>
 #include <utility>
 
@@ -85,13 +86,20 @@ Result<KvmGuests> KvmGuests::find(const GuestsRequest& request) {
 }
 
 void KvmGuests::add(KvmMachine machine) {
-  const std::size_t index = guests_.size();
-  for (std::size_t vcpu = 0; vcpu < machine.vcpus.size(); ++vcpu) {
-    vcpus_[machine.vcpus[vcpu].thread] = {.guest = index, .vcpu = vcpu};
+  guests_.emplace_back().machine = std::move(machine);
+  add_vcpus(guests_.size() - 1);
+}
+
+void KvmGuests::add_vcpus(std::size_t guest) {
+  const std::vector<KvmVcpu>& vcpus = guests_[guest].machine.vcpus;
+  for (std::size_t vcpu = 0; vcpu < vcpus.size(); ++vcpu) {
+    vcpus_[vcpus[vcpu].thread] = {.guest = guest, .vcpu = vcpu};
   }
-  Guest& guest = guests_.emplace_back();
-  guest.machine = std::move(machine);
-  guest.taken.resize(layout_.events.size());
+}
+
+std::vector<std::uint64_t> KvmGuests::taken_of(const Guest& guest) const {
+  const auto found = taken_.find(guest.machine.process);
+  return found != taken_.end() ? found->second : std::vector<std::uint64_t>(layout_.events.size());
 }
 
 bool KvmGuests::must_take_part(const std::string& name) const {
@@ -156,7 +164,6 @@ Result<void> KvmGuests::begin(const perf::Layout& layout, const std::filesystem:
   }
   peers_.active.reserve(guests_.size());
   for (Guest& guest : guests_) {
-    guest.taken.resize(layout_.events.size());
     const std::string& name = guest.machine.name;
     if (std::ranges::find(request_.passive, name) != request_.passive.end()) {
       continue;
@@ -252,9 +259,13 @@ const KvmGuests::Place* KvmGuests::find_again(std::int32_t thread) {
     return nullptr;
   }
   for (KvmMachine& machine : *machines) {
-    const bool known = std::ranges::any_of(
-        guests_, [&](const Guest& guest) { return guest.machine.process == machine.process; });
-    if (!known) {
+    const auto known = std::ranges::find(guests_, machine.process,
+                                         [](const Guest& guest) { return guest.machine.process; });
+    if (known != guests_.end()) {
+      known->machine.vcpus = std::move(machine.vcpus);
+      add_vcpus(static_cast<std::size_t>(known - guests_.begin()));
+      read_clocks(*known);
+    } else {
       notes_.push_back(
           fmt::format("{} came during the session: it is seen from outside only", machine.name));
       add(std::move(machine));
@@ -272,15 +283,18 @@ void KvmGuests::take(perf::Bytes record) {
   if (!is_of_guest(head.header)) {
     return;
   }
+  const std::size_t event = head.id - perf::event_id(0);
+  std::vector<std::uint64_t>& taken = taken_[head.pid];
+  taken.resize(layout_.events.size());
+  ++taken[event];
   const auto known = vcpus_.find(head.tid);
   const Place* const place = known != vcpus_.end() ? &known->second : find_again(head.tid);
   if (place == nullptr) {
     return;
   }
   Guest& guest = guests_[place->guest];
-  const std::size_t event = head.id - perf::event_id(0);
-  ++guest.taken[event];
-  if (request_.guest_sampling || connected(guest) == nullptr) {
+  if (request_.guest_sampling || connected(guest) == nullptr ||
+      place->vcpu >= guest.clocks.size()) {
     return;
   }
   auto& samples = *guest.waiting.mutable_samples();
@@ -368,9 +382,7 @@ std::unordered_map<std::int32_t, std::string> KvmGuests::by_process() const {
 std::vector<std::uint64_t> KvmGuests::taken() const {
   std::vector<std::uint64_t> sum(layout_.events.size());
   for (const Guest& guest : guests_) {
-    for (std::size_t event = 0; event < sum.size(); ++event) {
-      sum[event] += guest.taken[event];
-    }
+    std::ranges::transform(sum, taken_of(guest), sum.begin(), std::plus<>());
   }
   return sum;
 }
@@ -378,9 +390,10 @@ std::vector<std::uint64_t> KvmGuests::taken() const {
 void KvmGuests::progress(SessionProgress& now) const {
   for (const Guest& guest : guests_) {
     const Peer* const peer = guest.peer ? &peers_.active[*guest.peer] : nullptr;
+    const auto taken = taken_of(guest);
     now.domains.push_back({.name = guest.machine.name,
                            .role = peer != nullptr ? "active" : "passive",
-                           .taken = std::reduce(guest.taken.begin(), guest.taken.end()),
+                           .taken = std::reduce(taken.begin(), taken.end()),
                            .lost = 0,
                            .problem = peer != nullptr ? peer->problem : ""});
   }
@@ -395,9 +408,10 @@ bool KvmGuests::conclude(DomainData& host, const Profile& served, Profile& merge
   for (std::size_t index = 0; index < guests_.size(); ++index) {
     Guest& guest = guests_[index];
     const std::string& name = guest.machine.name;
+    const auto taken_outside = taken_of(guest);
     Peer* const peer = guest.peer ? &peers_.active[*guest.peer] : nullptr;
     if (peer != nullptr && peer->profile && !request_.guest_sampling &&
-        !is_within(*peer->profile, guest.taken)) {
+        !is_within(*peer->profile, taken_outside)) {
       peer->profile.reset();
       peer->drop("its agent tells of more samples than were taken of it");
     }
@@ -435,15 +449,18 @@ bool KvmGuests::conclude(DomainData& host, const Profile& served, Profile& merge
         done_for += served.text(sample.key.domain) == name ? sample.samples[event] : 0;
       }
       const std::uint64_t delivered = own.total(event);
-      const std::uint64_t lost_inside = request_.guest_sampling && finished ? peer->ring_lost : 0;
+      // The guest's perf tells the sum over all events.
+      const std::uint64_t lost_inside =
+          request_.guest_sampling && finished && event == 0 ? peer->ring_lost : 0;
       const std::uint64_t taken =
-          request_.guest_sampling && finished ? delivered + lost_inside : guest.taken[event];
+          request_.guest_sampling && finished ? delivered + lost_inside : taken_outside[event];
       EventTotals& one = totals.events.emplace_back();
       one = {.name = layout_.events[event].name,
              .count = layout_.events[event].count,
              .taken = taken + done_for,
              .delivered = delivered + done_for,
-             .lost = {}};
+             .lost = {},
+             .estimated = lost_inside != 0 && layout_.events.size() > 1};
       if (lost_inside != 0) {
         one.lost[kLostInPerf] = lost_inside;
       } else if (delivered < taken) {

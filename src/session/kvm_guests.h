@@ -61,10 +61,9 @@ class KvmGuests {
  private:
   struct Guest {
     KvmMachine machine;
-    std::vector<std::uint64_t> taken;  // by event
-    std::optional<std::size_t> peer;   // index into Peers::active; none: no agent
-    std::vector<TscRelation> clocks;   // by vCPU, as in the machine
-    wire::ToParticipant waiting;       // samples to be sent
+    std::optional<std::size_t> peer;  // index into Peers::active; none: no agent
+    std::vector<TscRelation> clocks;  // by vCPU, as in the machine
+    wire::ToParticipant waiting;      // samples to be sent
   };
   struct Place {
     std::size_t guest = 0;
@@ -73,11 +72,14 @@ class KvmGuests {
 
   explicit KvmGuests(GuestsRequest request) : request_(std::move(request)) {}
   void add(KvmMachine machine);
+  void add_vcpus(std::size_t guest);
+  // Samples of its code, by event.
+  std::vector<std::uint64_t> taken_of(const Guest& guest) const;
   Result<void> dial(Guest& guest);
   Result<void> settle_missing();
   Result<void> prepare(const Cancelled& cancelled);
   bool must_take_part(const std::string& name) const;
-  // A machine that has come to be since, if `thread` is of one.
+  // A machine or vCPU that has come to be since, if `thread` is of one.
   const Place* find_again(std::int32_t thread);
   void read_clocks(Guest& guest);
   void send(Guest& guest, bool due);
@@ -88,6 +90,9 @@ class KvmGuests {
   std::filesystem::path output_;
   std::vector<Guest> guests_;
   std::unordered_map<std::int32_t, Place> vcpus_;  // by the host's thread
+  // Samples of guests' code, by the process whose guest it is and by event: also of machines that
+  // are not known yet.
+  std::unordered_map<std::int32_t, std::vector<std::uint64_t>> taken_;
   Peers peers_;
   perf::ClockRelation tsc_of_raw_;  // the host's
   std::uint64_t complete_to_ = 0;   // raw clock; 0: not known yet
