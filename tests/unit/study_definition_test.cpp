@@ -165,7 +165,7 @@ TEST(StudyDefinition, BuiltInOnesAreWhole) {
     EXPECT_EQ(error_of(text), "no error") << entry.path();
     ++found;
   }
-  EXPECT_EQ(found, 3);
+  EXPECT_EQ(found, 4);
 }
 
 }  // namespace
