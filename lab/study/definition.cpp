@@ -161,10 +161,19 @@ class Parser {
     return name;
   }
 
+  // False where it is not there.
+  bool flag_of(const toml::table& table, std::string_view key) {
+    const toml::node* const flag = table.get(key);
+    if (flag != nullptr && !flag->is_boolean())
+      wrong(*flag, "'{}' must be true or false", key);
+    return flag != nullptr && flag->value_or(false);
+  }
+
   Configuration configuration(const toml::table& table) {
-    check_keys(table, {"name", "machine", "server", "recorder", "counts"});
+    check_keys(table, {"name", "machine", "server", "recorder", "counts", "when_asked"});
     Configuration result;
     result.name = name_of(table);
+    result.when_asked = flag_of(table, "when_asked");
     result.server = text_of(table, "server");
     result.recorder = text_of(table, "recorder");
     if (const toml::node* node = table.get("counts")) {
@@ -218,11 +227,7 @@ class Parser {
     check_keys(table, {"name", "values", "compare"});
     Knob result;
     result.name = name_of(table);
-    if (const toml::node* compare = table.get("compare")) {
-      if (!compare->is_boolean())
-        wrong(*compare, "'compare' must be true or false");
-      result.compare = compare->value_or(false);
-    }
+    result.compare = flag_of(table, "compare");
     const toml::node* values = table.get("values");
     if (values == nullptr || !values->is_array() || values->as_array()->empty()) {
       wrong(values == nullptr ? static_cast<const toml::node&>(table) : *values,

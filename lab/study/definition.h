@@ -21,6 +21,8 @@ struct Configuration {
   UpOptions machine;     // its lab, but for name and peer
   std::string server;    // domain that the workload runs in
   std::string recorder;  // domain that `xenoprof record` runs in
+  // Its cells are run only when the configuration is asked for by name.
+  bool when_asked = false;
   // Of events that come more seldom, or oftener, in this one; by StudyEvent::name.
   std::map<std::string, std::uint64_t> counts;
 };

@@ -110,10 +110,11 @@ class StudyRun {
 
  private:
   bool chosen(const Cell& cell) const {
-    return options_.configurations.empty() ||
-           std::ranges::find(options_.configurations,
-                             study_.configurations[cell.configuration].name) !=
-               options_.configurations.end();
+    const Configuration& configuration = study_.configurations[cell.configuration];
+    return options_.configurations.empty()
+               ? !configuration.when_asked
+               : std::ranges::find(options_.configurations, configuration.name) !=
+                     options_.configurations.end();
   }
 
   fs::path folder_of(const Cell& cell) const {

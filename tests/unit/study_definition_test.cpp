@@ -78,6 +78,15 @@ TEST(StudyDefinition, IsRead) {
   EXPECT_EQ(study->quick.least, 1U);
 }
 
+TEST(StudyDefinition, AConfigurationMayHaveToBeAskedFor) {
+  const auto study = parse_study(with_line(7, "when_asked = true"), "s.toml");
+  ASSERT_TRUE(study) << study.error().message;
+  EXPECT_TRUE(study->configurations[0].when_asked);
+  EXPECT_FALSE(study->configurations[1].when_asked);
+  EXPECT_THAT(error_of(with_line(7, "when_asked = 1")),
+              StartsWith("s.toml:7: 'when_asked' must be true or false"));
+}
+
 TEST(StudyDefinition, AConfigurationsOwnCountsHold) {
   const auto study = parse_study(kSmall, "s.toml");
   ASSERT_TRUE(study);
