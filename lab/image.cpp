@@ -31,19 +31,45 @@ const std::vector<std::string> kToolstack = {
 // Found by dlopen(), so no program names them: thread cancellation needs the first.
 const std::vector<std::string> kLibrariesByName = {"usr/lib/x86_64-linux-gnu/libgcc_s.so.1"};
 
+// QEMU for the guests of a KVM host, and what it looks for beside itself.
+const std::vector<std::string> kQemuFiles = {
+    "usr/share/seabios/bios-microvm.bin", "usr/share/qemu/pvh.bin", "usr/share/qemu/kvmvapic.bin"};
+
 const std::vector<std::string> kXenModules = {"xen-privcmd", "xen-evtchn", "xen-gntdev",
                                               "xen-gntalloc", "xenfs"};
+// Of the emulated machine itself.
+const std::vector<std::string> kMachineModules = {"virtio-pci", "virtio-net", "e1000e"};
+
+bool is_on_xen(Role role) {
+  return role == Role::kDom0 || role == Role::kXenGuest;
+}
 
 std::vector<std::string> modules_of(Role role) {
   std::vector<std::string> names;
-  if (role != Role::kLinux)
-    names = kXenModules;
-  if (role == Role::kDom0)
-    names.insert(names.end(), {"bridge", "xen-netback"});
-  if (role == Role::kGuest)
-    names.emplace_back("xen-netfront");
-  else
-    names.insert(names.end(), {"virtio-pci", "virtio-net", "e1000e"});
+  const auto add = [&](const std::vector<std::string>& more) {
+    names.insert(names.end(), more.begin(), more.end());
+  };
+  if (is_on_xen(role))
+    add(kXenModules);
+  switch (role) {
+    case Role::kLinux:
+      add(kMachineModules);
+      break;
+    case Role::kDom0:
+      add({"bridge", "xen-netback"});
+      add(kMachineModules);
+      break;
+    case Role::kXenGuest:
+      add({"xen-netfront"});
+      break;
+    case Role::kKvmHost:
+      add({"bridge", "tun", "kvm-amd", "vhost-net", "vhost-vsock"});
+      add(kMachineModules);
+      break;
+    case Role::kKvmGuest:
+      add({"virtio-mmio", "virtio-net", "virtio-console", "vmw-vsock-virtio-transport", "ptp-kvm"});
+      break;
+  }
   return names;
 }
 
@@ -74,7 +100,8 @@ Result<void> add_programs(InitramfsLayer& layer, const std::vector<fs::path>& pr
   if (!needed)
     return std::unexpected(needed.error());
   for (const std::string& path : *needed)
-    add_root_path(layer, root, path);
+    if (!layer.contains(path))
+      add_root_path(layer, root, path);
   return {};
 }
 
@@ -100,13 +127,18 @@ std::string_view role_name(Role role) {
       return "linux";
     case Role::kDom0:
       return "dom0";
-    case Role::kGuest:
-      return "guest";
+    case Role::kXenGuest:
+      return "xen-guest";
+    case Role::kKvmHost:
+      return "kvm-host";
+    case Role::kKvmGuest:
+      return "kvm-guest";
   }
   return "";
 }
 
-Result<InitramfsLayer> base_layer(Role role, const fs::path& root, const Kernel& kernel) {
+Result<InitramfsLayer> base_layer(Role role, const Roots& roots, const Kernel& kernel) {
+  const fs::path& root = roots.machine;
   InitramfsLayer layer;
   for (const char* folder : {"/dev", "/proc", "/sys", "/tmp", "/run", "/root", "/var/log",
                              "/var/lib", "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64"})
@@ -119,7 +151,7 @@ Result<InitramfsLayer> base_layer(Role role, const fs::path& root, const Kernel&
 
   std::vector<fs::path> programs;
   std::vector<std::string> names = kPrograms;
-  if (role != Role::kLinux)
+  if (is_on_xen(role))
     names.insert(names.end(), kXenPrograms.begin(), kXenPrograms.end());
   for (const std::string& name : names) {
     const fs::path in_bin = root / "usr/bin" / name;
@@ -132,6 +164,13 @@ Result<InitramfsLayer> base_layer(Role role, const fs::path& root, const Kernel&
   }
   if (auto added = add_programs(layer, programs, root); !added)
     return std::unexpected(added.error());
+  if (role == Role::kKvmHost) {
+    const fs::path qemu = roots.tools / "usr/bin/qemu-system-x86_64";
+    if (auto added = add_programs(layer, {qemu}, roots.tools); !added)
+      return std::unexpected(added.error());
+    for (const std::string& file : kQemuFiles)
+      layer.add_file("/" + file, roots.tools / file, 0644);
+  }
   layer.add_file("/usr/bin/busybox", root / "usr/bin/busybox", 0755);
   for (const std::string& library : kLibrariesByName)
     if (fs::exists(root / library))
@@ -159,7 +198,11 @@ Result<InitramfsLayer> program_layer(Role role, const fs::path& root, const fs::
   layer.add_file("/init", scripts / "init.sh", 0755);
   if (role == Role::kDom0) {
     layer.add_file("/etc/xen/scripts/vif-xenoprof", scripts / "vif.sh", 0755);
-    layer.add_file("/usr/bin/xenoprof-lab-guest", scripts / "create_guest.sh", 0755);
+    layer.add_file("/usr/bin/xenoprof-lab-guest", scripts / "create_xen_guest.sh", 0755);
+  }
+  if (role == Role::kKvmHost) {
+    layer.add_file("/usr/bin/xenoprof-lab-guest", scripts / "create_kvm_guest.sh", 0755);
+    layer.add_file("/usr/bin/xenoprof-lab-monitor", scripts / "monitor.sh", 0755);
   }
   layer.add_file("/usr/bin/xenoprof-lab-execd", prefix / "bin/xenoprof-lab-execd", 0755);
   for (const fs::path& needed : {scripts / "init.sh", prefix / "bin/xenoprof-lab-execd"})
@@ -175,8 +218,9 @@ Result<InitramfsLayer> program_layer(Role role, const fs::path& root, const fs::
       if (!base.contains(path))
         add_root_path(layer, root, path);
   }
-  for (const fs::path& module : modules)
-    layer.add_file("/usr/lib/modules/" + module.filename().string(), module, 0644);
+  if (role != Role::kKvmHost && role != Role::kKvmGuest)  // all of them are for Xen, or about it
+    for (const fs::path& module : modules)
+      layer.add_file("/usr/lib/modules/" + module.filename().string(), module, 0644);
   return layer;
 }
 

@@ -11,10 +11,11 @@
 #include "initramfs.h"
 #include "kernel.h"
 #include "model/result.h"
+#include "packages.h"
 
 namespace xenoprof::lab {
 
-enum class Role { kLinux, kDom0, kGuest };
+enum class Role { kLinux, kDom0, kXenGuest, kKvmHost, kKvmGuest };
 std::string_view role_name(Role role);
 
 // What a domain is told about itself and the others of its lab.
@@ -30,10 +31,9 @@ struct DomainIdentity {
 // The control server's port, the same in every domain.
 inline constexpr std::uint16_t kControlPort = 1914;
 
-// Debian's part: busybox, perf, Xen's tools, servers and their loads, modules. Changes with the
-// package root.
-Result<InitramfsLayer> base_layer(Role role, const std::filesystem::path& root,
-                                  const Kernel& kernel);
+// Debian's part: busybox, perf, what makes guests, servers and their loads, modules. Changes with
+// the package roots.
+Result<InitramfsLayer> base_layer(Role role, const Roots& roots, const Kernel& kernel);
 
 // The project's part: its programs with libraries the base lacks, kernel modules, the init script.
 // `prefix` is the build; programs that it does not have are left out.

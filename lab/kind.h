@@ -63,6 +63,7 @@ struct Kind {
                                const LabFolder& folder, Progress& progress);
 };
 
+extern const Kind kKvmKind;
 extern const Kind kLinuxKind;
 extern const Kind kXenKind;
 extern const Kind kPeerKind;

@@ -30,7 +30,7 @@ std::vector<std::string> command_of(const MachineSpec& spec, const LabFolder& fo
     network +=
         fmt::format(",hostfwd=tcp:127.0.0.1:{}-{}:{}", forward.port, forward.address, kControlPort);
   // QEMU's MWAIT faults at the hints that Xen gives it on some models.
-  const std::string cpu = spec.cpu + ",-monitor";
+  const std::string cpu = spec.cpu + spec.cpu_features + ",-monitor";
   // The root's own loader and libraries: this system's may be of another version.
   std::vector<std::string> command = {
       root / "usr/lib64/ld-linux-x86-64.so.2",

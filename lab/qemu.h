@@ -24,7 +24,8 @@ struct MachineSpec {
   std::filesystem::path kernel;
   std::string initrd;  // as -initrd wants it: with a multiboot kernel a list of modules
   std::string command_line;
-  std::string cpu;  // as -cpu wants it: a model and its features
+  std::string cpu;           // as -cpu wants it: a model and its features
+  std::string cpu_features;  // that the machine needs beside: ",+FEATURE,..."
   unsigned cpus = 2;
   unsigned memory_mib = 1024;
   std::string plugin;  // as -plugin wants it; empty: none

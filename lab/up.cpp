@@ -24,10 +24,10 @@ constexpr int kConsoleLines = 15;
 constexpr int kFirstAddress = 15;  // QEMU's user network keeps 10.0.2.2-4 to itself
 
 Result<const Kind*> find_kind(const std::string& name) {
-  for (const Kind* kind : {&kXenKind, &kLinuxKind, &kPeerKind})
+  for (const Kind* kind : {&kXenKind, &kKvmKind, &kLinuxKind, &kPeerKind})
     if (kind->name == name)
       return kind;
-  return fail("'{}' is no kind of lab; there are xen, linux and peer", name);
+  return fail("'{}' is no kind of lab; there are xen, kvm, linux and peer", name);
 }
 
 Result<std::string> random_token() {
@@ -163,7 +163,7 @@ DomainIdentity identity_of(const pb::Lab& lab, const pb::Domain& domain, Role ro
 }
 
 Result<RoleArchives> archives_of(Role role, const Materials& materials) {
-  const auto base = base_layer(role, materials.roots.machine, materials.kernel);
+  const auto base = base_layer(role, materials.roots, materials.kernel);
   if (!base)
     return std::unexpected(base.error());
   const auto programs =

@@ -4,7 +4,10 @@
 namespace xenoprof::lab {
 
 void add_up_options(CLI::App& command, UpOptions& options) {
-  command.add_option("KIND", options.kind, "xen (dom0 and guests), linux, or peer")->required();
+  command
+      .add_option("KIND", options.kind,
+                  "xen (dom0 and guests), kvm (host and guests), linux, or peer")
+      ->required();
   command.add_option("--guests", options.guests, "number of guests")
       ->check(CLI::Range(0, 8))
       ->capture_default_str();
@@ -38,6 +41,11 @@ void add_up_options(CLI::App& command, UpOptions& options) {
                   "another plugin of QEMU instead of the emulated PMU, as QEMU's -plugin "
                   "has it; or none")
       ->excludes("--pmu");
+  command
+      .add_flag_callback(
+          "--no-pmu", [&options] { options.plugin = "none"; }, "a machine without counters")
+      ->excludes("--pmu")
+      ->excludes("--plugin");
   command.add_flag_callback(
       "--refresh", [&options] { options.refresh = Refresh::kAlways; },
       "ask the package archives for newer packages first");
