@@ -20,11 +20,14 @@ constexpr unsigned kMaxMachineCpus = 16;
 constexpr std::string_view kKernelOptions =
     "console=ttyS0 loglevel=5 panic=-1 mitigations=off nmi_watchdog=0 "
     "cryptomgr.notests";
-// The emulated CPU does not call its TSC invariant, and Linux would take another clock. KVM gives
-// its guests a clock that goes with the host's, and ptp_kvm, only while the host's is the TSC.
+// The emulated CPU does not call its TSC invariant, and Linux would take the HPET. KVM ties its
+// guests' clocks to the host's, and ptp_kvm works in them, only while the host's is the TSC
+// (Linux 6.1, arch/x86/kvm/x86.c: pvclock_update_vm_gtod_copy, kvm_pv_clock_pairing).
 constexpr std::string_view kHostClock = "tsc=reliable clocksource=tsc";
-constexpr unsigned kFirstGuestCid = 3;  // 0 to 2 have meanings of their own (vsock(7))
-constexpr unsigned kFirstMonitorPort = 4401;
+// To both the guest's number is added. CIDs up to 2 have meanings of their own (vsock(7)); the port
+// is known to guest/monitor.sh too.
+constexpr unsigned kCid = 2;
+constexpr unsigned kMonitorPort = 4400;
 
 unsigned guest_memory(const UpOptions& options) {
   return options.memory_mib != 0 ? options.memory_mib : kDefaultGuestMemoryMib;
@@ -47,47 +50,46 @@ std::string qemu_arguments(const UpOptions& options, const std::string& name, in
   std::vector<std::string> command;
   if (options.guest_cpu)
     command = {"taskset", "-c", std::to_string(*options.guest_cpu)};
-  command.insert(
-      command.end(),
-      {"qemu-system-x86_64",
-       "-name",
-       name + ",debug-threads=on",
-       "-no-user-config",
-       "-nodefaults",
-       "-no-reboot",
-       "-display",
-       "none",
-       "-machine",
-       "microvm,accel=kvm,pit=off,pic=off,rtc=off,auto-kernel-cmdline=off",
-       "-global",
-       "virtio-mmio.force-legacy=off",
-       "-cpu",
-       "host",
-       "-smp",
-       std::to_string(guest_vcpus(options)),
-       "-m",
-       std::to_string(guest_memory(options)),
-       "-kernel",
-       fmt::format("{}/vmlinux", kGuestFiles),
-       "-initrd",
-       fmt::format("/tmp/{}.cpio", name),
-       "-append",
-       std::string(kKernelOptions),
-       "-serial",
-       fmt::format("file:/var/log/xenoprof-guests/{}.log", name),
-       "-device",
-       fmt::format("vhost-vsock-device,guest-cid={}", kFirstGuestCid + number - 1),
-       "-chardev",
-       fmt::format("socket,id=agent,path={}.agent,server=on,wait=off", run),
-       "-device",
-       "virtio-serial-device",
-       "-device",
-       "virtserialport,chardev=agent,name=org.xenoprof.agent.0",
-       "-monitor",
-       fmt::format("tcp:127.0.0.1:{},server=on,wait=off", kFirstMonitorPort + number - 1),
-       "-daemonize",
-       "-pidfile",
-       run + ".pid"});
+  command.insert(command.end(),
+                 {"qemu-system-x86_64",
+                  "-name",
+                  name + ",debug-threads=on",
+                  "-no-user-config",
+                  "-nodefaults",
+                  "-no-reboot",
+                  "-display",
+                  "none",
+                  "-machine",
+                  "microvm,accel=kvm,pit=off,pic=off,rtc=on,auto-kernel-cmdline=off",
+                  "-global",
+                  "virtio-mmio.force-legacy=off",
+                  "-cpu",
+                  "host",
+                  "-smp",
+                  std::to_string(guest_vcpus(options)),
+                  "-m",
+                  std::to_string(guest_memory(options)),
+                  "-kernel",
+                  fmt::format("{}/vmlinux", kGuestFiles),
+                  "-initrd",
+                  fmt::format("/tmp/{}.cpio", name),
+                  "-append",
+                  std::string(kKernelOptions),
+                  "-serial",
+                  fmt::format("file:/var/log/xenoprof-guests/{}.log", name),
+                  "-device",
+                  fmt::format("vhost-vsock-device,guest-cid={}", kCid + number),
+                  "-chardev",
+                  fmt::format("socket,id=agent,path={}.agent,server=on,wait=off", run),
+                  "-device",
+                  "virtio-serial-device",
+                  "-device",
+                  "virtserialport,chardev=agent,name=org.xenoprof.agent.0",
+                  "-monitor",
+                  fmt::format("tcp:127.0.0.1:{},server=on,wait=off", kMonitorPort + number),
+                  "-daemonize",
+                  "-pidfile",
+                  run + ".pid"});
   add_card(command, name, fmt::format("52:54:00:00:02:{:02x}", number));
   if (is_server(options, number))
     add_card(command, name + "-wire", "52:54:00:00:04:02");

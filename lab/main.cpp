@@ -261,7 +261,7 @@ int run(int argc, char** argv) {
   std::vector<std::string> command;
   auto* exec_command = app.add_subcommand("exec", "run a command in a domain");
   exec_command->add_option("--name", name, "of the lab")->capture_default_str();
-  exec_command->add_option("DOMAIN", domain, "linux, dom0, guest1, ...")->required();
+  exec_command->add_option("DOMAIN", domain, "linux, dom0, host, guest1, ...")->required();
   exec_command->add_option("COMMAND", command, "and its arguments, after --")->required();
   exec_command->positionals_at_end();
   exec_command->callback([&] {
@@ -273,7 +273,7 @@ int run(int argc, char** argv) {
 
   auto* shell_command = app.add_subcommand("shell", "a shell in a domain");
   shell_command->add_option("--name", name, "of the lab")->capture_default_str();
-  shell_command->add_option("DOMAIN", domain, "linux, dom0, guest1, ...")->required();
+  shell_command->add_option("DOMAIN", domain, "linux, dom0, host, guest1, ...")->required();
   shell_command->callback([&] { result = shell(name, domain); });
 
   std::string source;

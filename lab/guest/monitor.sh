@@ -5,4 +5,5 @@
 # Usage: xenoprof-lab-monitor NAME COMMAND...
 guest=$1
 shift
-echo "$@" | nc 127.0.0.1 $((4400 + ${guest#guest}))
+# Of what comes back, the greeting and the edited command line are for terminals.
+echo "$@" | nc 127.0.0.1 $((4400 + ${guest#guest})) | tr -d '\r' | sed -e '/^QEMU /d' -e '/^(qemu)/d'

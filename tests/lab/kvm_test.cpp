@@ -51,9 +51,7 @@ TEST_F(KvmLab, DomainsAreWhatTheyAreCalled) {
 
 TEST_F(KvmLab, ProgramsAreThere) {
   for (const char* domain : {"host", "guest1"})
-    EXPECT_THAT(
-        in(domain, "perf --version; iperf3 --version; xenoprof --version"),
-        testing::AllOf(HasSubstr("perf version"), HasSubstr("iperf"), HasSubstr("xenoprof")));
+    in(domain, "perf --version && iperf3 --version && xenoprof --version");
 }
 
 TEST_F(KvmLab, TimesOfHostAndGuestsCanBeConverted) {
@@ -82,19 +80,12 @@ TEST_F(KvmLab, GuestsHaveTheChannelsOfAnAgent) {
 TEST_F(KvmLab, TheHostsCountersSeeWhatGuestsDo) {
   const auto guest_instructions = [] {
     // The first field of perf's table.
-    return std::strtod(in("host", "perf stat -x, -a -e instructions:uG -- sleep 2 2>&1").c_str(),
-                       nullptr);
+    return std::stod(in("host", "perf stat -x, -a -e instructions:uG -- sleep 2 2>&1"));
   };
   const double idle = guest_instructions();
-  std::jthread busy([] {
-    in("guest1",
-       "timeout 60 sh -c 'while true; do :; done' & "
-       "while ! [ -e /tmp/enough ]; do sleep 0.2; done; kill $!");
-  });
-  while (lab_->exec("guest1", {"pgrep", "timeout"}).status != 0) {
-  }
+  in("guest1", "sh -c 'while true; do :; done' < /dev/null > /dev/null 2>&1 & echo $! > /tmp/busy");
   EXPECT_THAT(guest_instructions(), Gt(10 * idle + 1'000'000));
-  in("guest1", "touch /tmp/enough");
+  in("guest1", "kill $(cat /tmp/busy)");
 }
 
 TEST_F(KvmLab, GuestsReachTheHostEachOtherAndNothingElse) {
