@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <span>
 
 #include "hypervisor/monitor_options.h"
 #include "session/socket.h"
@@ -19,8 +20,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Words are one of these and a number. None can be the length that a message begins with, so that
-// an agent in a conversation that is over finds it broken when a host dials anew.
+// Words are one of these and a number.
 constexpr std::string_view kDial = "xp-dial:";
 constexpr std::string_view kHere = "xp-here:";
 constexpr std::string_view kTalk = "xp-talk:";
@@ -52,6 +52,13 @@ class SerialChannel final : public Channel {
     if (size == 0) {
       return fail("the host hung up");
     }
+    // A host that goes and another that comes at once leave no other trace.
+    for (const char next : to.first(static_cast<std::size_t>(std::max<ssize_t>(size, 0)))) {
+      shift_in(last_, next);
+      if (last_.size() == kWord && last_.starts_with(kDial)) {
+        return fail("the host dialled anew");
+      }
+    }
     return moved(size);
   }
 
@@ -82,6 +89,7 @@ class SerialChannel final : public Channel {
   }
 
   FileDescriptor file_;
+  std::string last_;  // the bytes that came last, as many as a word has
 };
 
 }  // namespace
@@ -106,17 +114,20 @@ Result<std::unique_ptr<Channel>> dial_serial(const std::filesystem::path& path,
     if (!wait_until(socket->get(), POLLIN, std::min(repeat, deadline))) {
       continue;
     }
-    // One by one: what follows is the agent's next word.
-    char next = 0;
-    if (::recv(socket->get(), &next, 1, MSG_DONTWAIT) != 1) {
+    std::array<char, 4096> chunk;
+    const ssize_t size = ::recv(socket->get(), chunk.data(), chunk.size(), MSG_DONTWAIT);
+    if (size <= 0) {
       break;
     }
-    shift_in(last, next);
-    if (last.starts_with(kHere) && last.ends_with(number)) {
-      if (!send_all(*socket, fmt::format("{}{}", kTalk, number))) {
-        break;
+    for (const char next : std::span(chunk).first(static_cast<std::size_t>(size))) {
+      shift_in(last, next);
+      // The agent says no more until it has heard the last word.
+      if (last.starts_with(kHere) && last.ends_with(number)) {
+        if (!send_all(*socket, fmt::format("{}{}", kTalk, number))) {
+          return fail("{}: {}", path.string(), std::strerror(errno));
+        }
+        return socket_channel(std::move(*socket));
       }
-      return socket_channel(std::move(*socket));
     }
   }
   return fail(
