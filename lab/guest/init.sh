@@ -35,9 +35,12 @@ done < /etc/xenoprof/modules
 [ -d /proc/xen ] && mount -t xenfs xenfs /proc/xen
 
 # Guests' interfaces come to that of this card: bridge_card BRIDGE CARD
+# The bridge keeps the card's address: else it takes the lowest of its ports', and when a guest goes
+# whose interface had that one, nobody reaches this domain for a while.
 bridge_card() {
   brctl addbr "$1"
   brctl addif "$1" "$2"
+  ifconfig "$1" hw ether "$(cat "/sys/class/net/$2/address")"
   ifconfig "$2" up
 }
 
