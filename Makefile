@@ -18,10 +18,10 @@ build: configure
 	cmake --build build -j $(JOBS) --target programs
 
 demo: build
-	lab/demo.sh
+	lab/demo.sh xen
 
 demo-kvm: build
-	lab/demo_kvm.sh
+	lab/demo.sh kvm
 
 demo-linux: build
 	lab/demo_linux.sh
