@@ -56,15 +56,18 @@ clock() {
 	awk -v ticks="$ticks" -v now="$(date +%s.%N)" \
 		'{ sub(/.*\) /, ""); printf "%.2f %.2f\n", now, ($12 + $13) / ticks }' "/proc/$pid/stat"
 }
-# Under perf also where it counts nothing, so that perf's own work is on both sides of a ratio. The
-# work is long, so that perf's, little of which is counted, does not make a ratio look better.
+# Under perf in both machines, so that its own work is on both sides of a ratio; the work is long,
+# so that perf's, little of which is counted, does not make a ratio look better. Without events
+# not under perf, which tries the cycles event when it starts, whatever it is asked to count.
 measure() {
 	machine=$1
 	row=$2
 	kind=$3
 	events=$4
+	under=
+	[ -z "$events" ] || under="perf record -q -a -o /tmp/data $events --"
 	before=$(clock "$machine")
-	in_machine "$machine" sh -c "perf record -q -a -o /tmp/data $events -- sh -c '$(work "$kind")' \
+	in_machine "$machine" sh -c "$under sh -c '$(work "$kind")' \
 		>/tmp/log 2>&1 || { cat /tmp/log; exit 1; }" >&2
 	echo "$kind $row $before $(clock "$machine")" >>"$results/times"
 }
@@ -82,7 +85,7 @@ rows() {
 	data_walks='-e cpu/event=0x46,umask=7,period=10000/'
 	l2_misses='-e cpu/event=0x7e,umask=3,period=10000/'
 	cat <<-END
-		asleep|-e dummy|nothing programmed
+		asleep||nothing programmed
 		instructions|$instructions|instructions
 		itlb|$fetch_walks|instruction TLB walks
 		dtlb|$data_walks|data TLB walks
@@ -134,9 +137,10 @@ table() {
 			printf "| %s | wall time | processor time |\n|---|---|---|\n", kind
 		}
 		n[$1] {
+			base = $1 == "asleep" || $1 == "cache" ? "plain" : "perf"
 			for (i = 1; i <= n[$1]; i++) {
-				walls[i] = wall[$1, i] / wall["plain", i]
-				cpus[i] = cpu[$1, i] / cpu["plain", i]
+				walls[i] = wall[$1, i] / wall[base, i]
+				cpus[i] = cpu[$1, i] / cpu[base, i]
 			}
 			printf "| %s | %.2f | %.2f |\n", $3, median(walls, n[$1]), median(cpus, n[$1])
 		}'
@@ -152,8 +156,9 @@ while [ "$round" -lt "$rounds" ]; do
 	round=$((round + 1))
 	for kind in $kinds; do
 		say "round $round of $rounds: $kind"
-		measure plain plain "$kind" '-e dummy'
-		[ ! -e "$results/cache" ] || measure cache cache "$kind" '-e dummy'
+		measure plain plain "$kind" ''
+		measure plain perf "$kind" '-e dummy'
+		[ ! -e "$results/cache" ] || measure cache cache "$kind" ''
 		rows | while IFS='|' read -r row events _; do
 			[ -z "${ROWS:-}" ] || echo " $ROWS " | grep -q " $row " || continue
 			settle

@@ -44,8 +44,8 @@ Totals totals(const Vcpu& vcpu);
 qemu_plugin_u64 gauge_of(Source source, Mode mode);
 qemu_plugin_u64 word_of(uint64_t Vcpu::*member);
 
-// What code translated from now on counts; 0 when asleep. With nothing to count QEMU translates
-// without asking the plugin, which costs nothing, and the first access to the PMU wakes it.
+// What code translated from now on counts; 0 when asleep: then nothing is added to it, and the next
+// access to the PMU wakes the plugin.
 SourceSet counted_sources();
 
 // Gauges rise towards this; one that has reached it wants on_limit().

@@ -118,7 +118,10 @@ void check_environment(unsigned vcpu) {
 void on_translate(qemu_plugin_id_t, qemu_plugin_tb* tb) {
   static std::once_flag checked;
   const unsigned vcpu = qemu->current_vcpu();
-  std::call_once(checked, check_environment, vcpu);
+  std::call_once(checked, [&] {
+    check_environment(vcpu);
+    qemu->find_instruction_at_hand(tb);
+  });
   const bool user = qemu->in_user(vcpu);
   const Mode mode = qemu->in_guest(vcpu) ? user ? kGuestUser : kGuestKernel
                     : user               ? kUser
@@ -231,7 +234,10 @@ void on_flush(qemu_plugin_id_t) {
 void install_callbacks(qemu_plugin_id_t id) {
   forget_what_models_found_last();
   qemu_plugin_register_vcpu_init_cb(id, on_vcpu_start);
-  if (counted_sources() != 0) {
+  // No vCPU runs here. Asleep, QEMU translates without us, if that is safe.
+  static bool asked = false;
+  asked = counted_sources() != 0 || (asked && !qemu->forget_instructions_at_hand());
+  if (asked) {
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
   }
   qemu_plugin_register_flush_cb(id, on_flush);
@@ -301,6 +307,10 @@ int install(qemu_plugin_id_t id, const qemu_info_t& info, int count, char** give
     return 1;
   }
   qemu = *found;
+  if (!qemu->can_forget_exceptions()) {
+    log("cannot find where this QEMU keeps a CPU's exception: guests of KVM inside this machine "
+        "may get an interrupt twice and hang");
+  }
   start_models(arguments.geometry, *qemu);
   if (!qemu->watch_accesses(is_for_us) || !qemu->watch_processors(processor_listener())) {
     log("this QEMU's tables of helpers are not where they were in QEMU 10.0, so it cannot be given "

@@ -6,8 +6,12 @@
 // target/i386/cpu.h (CPU_INTERRUPT_NMI, CPUX86State), target/i386/tcg/helper-tcg.h
 // (cpu_svm_check_intercept_param), target/i386/svm.h (exit codes),
 // include/tcg/helper-info.h (TCGHelperInfo), include/hw/core/tcg-cpu-ops.h (TCGCPUOps),
-// target/i386/tcg/system/seg_helper.c (x86_cpu_exec_interrupt, x86_cpu_do_interrupt). Of VMCB:
-// AMD64 APM volume 2 (24593), appendix B.
+// target/i386/tcg/system/seg_helper.c (x86_cpu_exec_interrupt, x86_cpu_do_interrupt),
+// include/tcg/tcg.h (tcg_ctx, TCGContext), accel/tcg/plugin-gen.c (plugin_insn),
+// accel/tcg/cpu-exec.c (cpu_handle_interrupt, cpu_handle_exception),
+// accel/tcg/cpu-exec-common.c (cpu_loop_exit_noexc),
+// target/i386/tcg/system/svm_helper.c (helper_vmrun). Of VMCB: AMD64 APM volume 2 (24593),
+// appendix B.
 //
 // Newer plugin APIs can write registers and set the program counter. They are not used: setting
 // the program counter needs a virtual address, which a block QEMU shares between mappings does not
@@ -43,6 +47,10 @@ constexpr uint32_t kExitMsr = 0x7c;
 constexpr size_t kEnvironmentSearchEnd = 64 * 1024;
 constexpr std::array<int, 4> kFirstRegisters = {kGdbRax, kGdbRcx, kGdbRdx, kGdbRbx};
 
+// TCGContext has tens of KiB. plugin_tb, plugin_db and plugin_insn are three words of its
+// beginning.
+constexpr size_t kTranslatorSearchWords = 1024;
+
 // From the start of CPUX86State.
 constexpr size_t kRip = 16 * 8;
 constexpr size_t kHflags = kRip + 48;
@@ -64,7 +72,6 @@ constexpr uint64_t kVmcbNestedPaging = 1;
 
 constexpr int kInterruptHard = 0x2;
 constexpr int kInterruptVirtual = 0x100;
-constexpr int kExceptionVmexit = 0x100;
 
 // Local vector table entry for performance counters, at the APIC's default base, where every
 // system we know leaves it. AMD64 APM volume 2, 16.4.
@@ -130,6 +137,7 @@ void vmrun(void* environment, int address_size, int next_rip_addend) {
   const uint64_t rax = *static_cast<const uint64_t*>(environment);
   control_blocks[vcpu] = address_size == k64BitAddresses ? rax : static_cast<uint32_t>(rax);
   hooks.vmrun(environment, address_size, next_rip_addend);
+  hooks.qemu->forget_exception(vcpu);
   hooks.listener->entered_guest(vcpu);
 }
 
@@ -212,6 +220,29 @@ bool replace_in_data(const char* name, Function replacement, Function& original)
   return search.found.size() == 1 && replace(search.found.front(), replacement);
 }
 
+// CPUState's exception_index is what cpu_loop_exit_noexc() sets to -1. That is one instruction,
+// movl $-1, OFFSET(REGISTER), near its beginning. 0 if there is none.
+size_t find_exception_index(const uint8_t* code) {
+  constexpr size_t kSearchEnd = 32;
+  constexpr uint8_t kMoveImmediate = 0xc7;
+  constexpr uint8_t kOffsetAndRegister = 0x80;  // ModRM: 32 bits of offset; the low 3 bits vary
+  constexpr uint8_t kOtherForm = 0x84;          // a SIB byte follows
+  for (size_t i = 0; i < kSearchEnd; ++i) {
+    if (code[i] != kMoveImmediate || (code[i + 1] & ~7) != kOffsetAndRegister ||
+        code[i + 1] == kOtherForm) {
+      continue;
+    }
+    uint32_t offset = 0;
+    int32_t value = 0;
+    std::memcpy(&offset, code + i + 2, sizeof(offset));
+    std::memcpy(&value, code + i + 6, sizeof(value));
+    if (value == -1 && offset < kEnvironmentSearchEnd) {
+      return offset;
+    }
+  }
+  return 0;
+}
+
 template <class Function>
 void look_up(Function& function, const char* name, std::string& missing) {
   function = reinterpret_cast<Function>(dlsym(RTLD_DEFAULT, name));
@@ -246,6 +277,9 @@ std::expected<QemuPrivate, std::string> QemuPrivate::find() {
                            ", so it cannot be given a PMU: use a QEMU built with module support, "
                            "as Debian's is");
   }
+  const auto* no_exception =
+      static_cast<const uint8_t*>(dlsym(RTLD_DEFAULT, "cpu_loop_exit_noexc"));
+  qemu.exception_index_ = no_exception == nullptr ? 0 : find_exception_index(no_exception);
   return qemu;
 }
 
@@ -305,7 +339,45 @@ bool QemuPrivate::add_vcpu(unsigned vcpu) {
     return false;
   }
   cpus_[vcpu] = get_cpu_(static_cast<int>(vcpu));
+  translators_[vcpu] = translator();
   return true;
+}
+
+// The calling thread's.
+const void** QemuPrivate::translator() {
+  auto* const* const context = static_cast<const void** const*>(dlsym(RTLD_DEFAULT, "tcg_ctx"));
+  return context == nullptr ? nullptr : *context;
+}
+
+void QemuPrivate::find_instruction_at_hand(const qemu_plugin_tb* block) {
+  const void* const* const words = translator();
+  const void* const last = qemu_plugin_tb_get_insn(block, qemu_plugin_tb_n_insns(block) - 1);
+  for (size_t i = 0; words != nullptr && i < kTranslatorSearchWords; ++i) {
+    if (words[i] == block && words[i + 2] == last) {
+      instruction_at_hand_ = i + 2;
+      return;
+    }
+  }
+}
+
+bool QemuPrivate::forget_instructions_at_hand() const {
+  if (instruction_at_hand_ == 0) {
+    return false;
+  }
+  for (const void** const words : translators_) {
+    if (words != nullptr) {
+      words[instruction_at_hand_] = nullptr;
+    }
+  }
+  return true;
+}
+
+void QemuPrivate::forget_exception(unsigned vcpu) const {
+  if (!can_forget_exceptions()) {
+    return;
+  }
+  constexpr int32_t kNone = -1;
+  std::memcpy(reinterpret_cast<char*>(cpus_[vcpu]) + exception_index_, &kNone, sizeof(kNone));
 }
 
 unsigned QemuPrivate::vcpu_of_cpu(const QemuCpu* cpu) const {

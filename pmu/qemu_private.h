@@ -61,6 +61,21 @@ class QemuPrivate {
   // Makes a vCPU known, before it runs; false if there are too many.
   static constexpr unsigned kMaxVcpus = 1024;
   bool add_vcpu(unsigned vcpu);
+
+  // Finds out where QEMU keeps the instruction at hand, from within the callback for a translation
+  // of `block`.
+  void find_instruction_at_hand(const qemu_plugin_tb* block);
+  // While no vCPU translates. A guest's fault in the middle of a translation leaves the instruction
+  // at hand where it is until the next translation with a plugin; QEMU crashes in one without.
+  // False if it is not known where.
+  bool forget_instructions_at_hand() const;
+
+  // After VMRUN. One that injects an external interrupt delivers it, but leaves it in
+  // exception_index: the next time that QEMU stops this vCPU for another reason than an interrupt,
+  // it would deliver it again.
+  void forget_exception(unsigned vcpu) const;
+  bool can_forget_exceptions() const { return exception_index_ != 0; }
+
   unsigned current_vcpu() const;  // the calling thread's
   unsigned vcpu_of_cpu(const QemuCpu* cpu) const;
   unsigned vcpu_of_environment(const void* environment) const;
@@ -112,6 +127,7 @@ class QemuPrivate {
   template <class Type>
   Type field(unsigned vcpu, size_t offset) const;
   char* environment(unsigned vcpu) const;
+  static const void** translator();
 
   bool (*locked_)() = nullptr;
   void (*lock_)(const char* file, int line) = nullptr;
@@ -119,8 +135,11 @@ class QemuPrivate {
   void (*physical_memory_)(uint64_t address, void* buffer, uint64_t length, bool write) = nullptr;
   bool (*is_device_)(uint64_t address) = nullptr;
   int (*pending_interrupt_)(QemuCpu* cpu, int request) = nullptr;
-  std::array<QemuCpu*, kMaxVcpus> cpus_{};  // known ones; the rest null
-  size_t environment_offset_ = 0;           // of CPUX86State in CPUState
+  std::array<QemuCpu*, kMaxVcpus> cpus_{};             // known ones; the rest null
+  size_t environment_offset_ = 0;                      // of CPUX86State in CPUState
+  std::array<const void**, kMaxVcpus> translators_{};  // of each vCPU's thread, its TCGContext
+  size_t instruction_at_hand_ = 0;                     // in words of it; 0 if unknown
+  size_t exception_index_ = 0;                         // in CPUState; 0 if unknown
 };
 
 }  // namespace xenoprof::pmu
