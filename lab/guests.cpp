@@ -2,6 +2,7 @@
 #include "guests.h"
 
 #include "control.h"
+#include "interrupt.h"
 #include "wait.h"
 
 namespace xenoprof::lab {
@@ -11,6 +12,8 @@ namespace fs = std::filesystem;
 
 constexpr auto kCreateLimit = std::chrono::seconds(90);
 constexpr auto kGuestLimit = std::chrono::seconds(180);
+// Longer than a whole lab takes to boot: a guest's first line comes long before.
+constexpr auto kSilentLimit = std::chrono::seconds(60);
 constexpr auto kAskLimit = std::chrono::seconds(10);
 
 // Files that the host only hands on to its guests, as layers of its own image.
@@ -31,6 +34,19 @@ Result<std::vector<fs::path>> guest_material(const GuestPlan& plan, const Materi
   if (!program_archive)
     return std::unexpected(program_archive.error());
   return std::vector{*base_archive, *program_archive};
+}
+
+Result<void> create(const GuestPlan& plan, const Endpoint& host, const std::string& guest,
+                    bool again) {
+  std::string command = fmt::format("xenoprof-lab-guest {}", guest);
+  if (again)
+    command = fmt::format(fmt::runtime(plan.destroy), guest) + "; " + command;
+  const auto created = capture_in_domain(host, {"sh", "-c", command}, kCreateLimit);
+  if (!created)
+    return std::unexpected(created.error());
+  if (created->status.shell_status() != 0)
+    return fail("{} cannot create {}: {}{}", host.domain, guest, created->output, created->error);
+  return {};
 }
 
 Result<InitramfsLayer> lab_layer(const GuestPlan& plan, const UpOptions& options,
@@ -97,22 +113,30 @@ Result<void> start_guests(const GuestPlan& plan, const pb::Lab& lab, const LabFo
   for (int i = 1; i < lab.domains_size(); ++i) {
     const std::string& guest = lab.domains(i).name();
     progress.step(fmt::format("creating {}", guest));
-    const auto created = capture_in_domain(host, {"xenoprof-lab-guest", guest}, kCreateLimit);
-    if (!created)
-      return std::unexpected(created.error());
-    if (created->status.shell_status() != 0)
-      return fail("{} cannot create {}: {}{}", host.domain, guest, created->output, created->error);
+    if (auto created = create(plan, host, guest, false); !created)
+      return created;
   }
   for (int i = 1; i < lab.domains_size(); ++i) {
     const pb::Domain& guest = lab.domains(i);
     progress.step(fmt::format("booting {}", guest.name()));
     const auto console = [&] {
-      const auto tail = capture_in_domain(
-          host, {"tail", "-n", "15", fmt::format("{}{}.log", plan.consoles, guest.name())},
-          kAskLimit);
+      const auto tail = capture_in_domain(host,
+                                          {"tail", "-n", std::to_string(kConsoleLines),
+                                           fmt::format("{}{}.log", plan.consoles, guest.name())},
+                                          kAskLimit);
       return tail ? tail->output : tail.error().message;
     };
-    if (auto up = wait_for_domain(lab, guest, folder, kGuestLimit, console, progress); !up)
+    auto up = wait_for_domain(lab, guest, folder, kSilentLimit, console, progress);
+    // Seldom a guest of a guest's CPU stands still before its first word.
+    if (!up && !interrupted() && machine_pid(folder) && console().empty()) {
+      progress.step(fmt::format("{} has said nothing for {} s: making it again", guest.name(),
+                                kSilentLimit.count()));
+      if (auto created = create(plan, host, guest.name(), true); !created)
+        return created;
+    }
+    if (!up)
+      up = wait_for_domain(lab, guest, folder, kGuestLimit, console, progress);
+    if (!up)
       return up;
     noted(guest);
   }

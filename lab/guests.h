@@ -25,6 +25,8 @@ struct GuestPlan {
   std::string_view configuration_suffix;
   // A guest's console is kept by the host in CONSOLES + NAME + .log.
   std::string_view consoles;
+  // What the host's shell does to end a guest; {} stands for the name.
+  std::string_view destroy;
 };
 
 unsigned guest_vcpus(const UpOptions& options);

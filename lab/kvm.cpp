@@ -99,8 +99,12 @@ std::string qemu_arguments(const UpOptions& options, const std::string& name, in
   return text;
 }
 
-constexpr GuestPlan kPlan = {Role::kKvmHost, Role::kKvmGuest, qemu_arguments, "arguments",
-                             "/var/log/xenoprof-guests/"};
+constexpr GuestPlan kPlan = {Role::kKvmHost,
+                             Role::kKvmGuest,
+                             qemu_arguments,
+                             "arguments",
+                             "/var/log/xenoprof-guests/",
+                             "kill -9 $(cat /run/xenoprof-guests/{}.pid)"};
 
 Result<MachineSpec> machine(const UpOptions& options, const Materials& materials,
                             const pb::Lab& lab, const LabFolder& folder) {

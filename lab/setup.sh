@@ -9,7 +9,7 @@ set -e
 packages="
   g++ cmake ninja-build make pkg-config
   libcli11-dev libfmt-dev nlohmann-json3-dev libtomlplusplus-dev protobuf-compiler libprotobuf-dev
-  libelf-dev libdw-dev liblzma-dev libcapstone-dev libiberty-dev libpfm4-dev libxen-dev
+  libelf-dev libdw-dev libbz2-dev liblzma-dev libcapstone-dev libiberty-dev libpfm4-dev libxen-dev
   libarchive-dev libncurses-dev zlib1g-dev libzstd-dev
   libgtest-dev libgmock-dev libclang-rt-dev linux-perf
   node-d3-selection node-d3-hierarchy

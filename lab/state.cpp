@@ -138,7 +138,10 @@ Result<pb::Lab> running_lab(const std::string& name) {
   if (!lab)
     return std::unexpected(lab.error());
   if (!*lab)
-    return fail("no lab '{}' is up; start one with `xenoprof lab up xen --name {}`", name, name);
+    return fail(
+        "no lab '{0}' is up; start one with `xenoprof lab up KIND --name {0}`, where KIND is xen, "
+        "kvm or linux",
+        name);
   if (!machine_pid(*folder))
     return fail(
         "the machine of lab '{}' has ended; its last words are in {} and {}; "

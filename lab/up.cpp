@@ -20,7 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr auto kFirstDomainLimit = std::chrono::seconds(180);
-constexpr int kConsoleLines = 15;
 constexpr int kFirstAddress = 15;  // QEMU's user network keeps 10.0.2.2-4 to itself
 
 Result<const Kind*> find_kind(const std::string& name) {

@@ -15,6 +15,8 @@ constexpr int kLogLines = 15;
 constexpr auto kFirstProbeLimit = std::chrono::milliseconds(400);
 constexpr auto kLastProbeLimit = std::chrono::milliseconds(5'000);
 constexpr auto kProbePause = std::chrono::milliseconds(100);
+// A guest's console costs its host a command.
+constexpr auto kLookEvery = std::chrono::seconds(3);
 
 }  // namespace
 
@@ -24,6 +26,7 @@ Result<void> wait_for_domain(const pb::Lab& lab, const pb::Domain& domain, const
   const Endpoint endpoint = endpoint_of(lab, domain);
   const auto start = std::chrono::steady_clock::now();
   auto probe_limit = kFirstProbeLimit;
+  auto looked = start;
   while (true) {
     const auto run = capture_in_domain(endpoint, {"true"}, probe_limit);
     probe_limit = std::min(probe_limit * 21 / 20, kLastProbeLimit);
@@ -36,6 +39,14 @@ Result<void> wait_for_domain(const pb::Lab& lab, const pb::Domain& domain, const
                   domain.name(), folder.console_log().string(),
                   last_lines(folder.console_log(), kLogLines),
                   last_lines(folder.machine_log(), kLogLines));
+    if (std::chrono::steady_clock::now() - looked > kLookEvery) {
+      if (const std::string end = console_end(); end.find("Kernel panic") != end.npos)
+        return fail(
+            "the kernel of domain {} panicked while booting. The machine's console is in {}. The "
+            "domain's ends with:\n{}",
+            domain.name(), folder.console_log().string(), end);
+      looked = std::chrono::steady_clock::now();
+    }
     if (std::chrono::steady_clock::now() - start > limit)
       return fail(
           "domain {} did not answer within {} s. The machine's console is in {}. The "

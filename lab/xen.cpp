@@ -53,8 +53,8 @@ std::string xl_configuration(const UpOptions& options, const std::string& name, 
       options.guest_cpu ? fmt::format("cpus = \"{}\"\n", *options.guest_cpu) : "");
 }
 
-constexpr GuestPlan kPlan = {Role::kDom0, Role::kXenGuest, xl_configuration, "cfg",
-                             "/var/log/xen/guest-"};
+constexpr GuestPlan kPlan = {Role::kDom0, Role::kXenGuest,       xl_configuration,
+                             "cfg",       "/var/log/xen/guest-", "xl destroy {}"};
 
 Result<MachineSpec> machine(const UpOptions& options, const Materials& materials,
                             const pb::Lab& lab, const LabFolder& folder) {
