@@ -36,7 +36,10 @@ std::string value_cases(const CommandHelp& command) {
     } else if (is_path(option)) {
       action = "_xenoprof_paths";
     }
-    out += fmt::format("    {}) {}; return ;;\n", fmt::join(patterns, "|"), action);
+    out += option.value_optional
+               ? fmt::format("    {}) [[ $current == -* ]] || {{ {}; return; }} ;;\n",
+                             fmt::join(patterns, "|"), action)
+               : fmt::format("    {}) {}; return ;;\n", fmt::join(patterns, "|"), action);
   }
   return out;
 }

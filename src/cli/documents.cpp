@@ -28,6 +28,7 @@ OptionHelp help_of(const CLI::Option& option) {
     help.names.push_back(option.get_single_name());
   }
   help.takes_value = option.get_items_expected_max() != 0;
+  help.value_optional = help.takes_value && option.get_items_expected_min() == 0;
   help.repeats = help.argument ? option.get_items_expected_max() > 1
                                : help.takes_value && option.get_multi_option_policy() ==
                                                          CLI::MultiOptionPolicy::TakeAll;

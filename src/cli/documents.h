@@ -11,6 +11,7 @@ struct OptionHelp {
   std::vector<std::string> names;  // "-f", "--format"; of an argument: its one name, without '-'
   bool argument = false;           // known by its place
   bool takes_value = true;
+  bool value_optional = false;
   bool repeats = false;
   std::string type;  // "FILE"; "csv|json|text" where these are all that it can be
   std::string description;

@@ -2,15 +2,18 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/commands.h"
 #include "cli/exit_status.h"
+#include "cli/record.h"
 
 namespace {
 
@@ -37,8 +40,11 @@ int main(int argc, char** argv) {
   }
   CLI::App app;
   xenoprof::add_commands(app);
+  std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  xenoprof::settle_call_chain_option(app, words);
+  std::ranges::reverse(words);  // as the parser wants them
   try {
-    app.parse(argc, argv);
+    app.parse(std::move(words));
   } catch (const CLI::RuntimeError& status) {
     return status.get_exit_code();
   } catch (const CLI::ParseError& error) {

@@ -60,7 +60,9 @@ std::string described(const OptionHelp& option) {
             escaped(option.argument ? upper(name) : name) + "\\fR";
   }
   if (option.takes_value && !option.argument) {
-    head += " \\fI" + escaped(option.type) + "\\fR";
+    head += " \\fI" +
+            (option.value_optional ? "[" + escaped(option.type) + "]" : escaped(option.type)) +
+            "\\fR";
   }
   std::string text = escaped(option.description);
   if (!option.preset.empty()) {

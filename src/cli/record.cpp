@@ -22,6 +22,7 @@
 #include "cli/terminal.h"
 #include "hypervisor/xen_domains.h"
 #include "model/text.h"
+#include "perf/records.h"
 #include "session/initiator.h"
 #include "session/local.h"
 
@@ -36,12 +37,43 @@ struct RecordArguments {
   std::vector<std::int32_t> processes;
   std::uint64_t frequency = 0;  // 0: not given
   bool whole_system = false;
-  bool call_chains = false;
+  std::string call_chains;  // empty: none
   bool no_progress = false;
 };
 
-// Few enough to go unnoticed.
-constexpr std::uint64_t kDefaultFrequency = 1000;
+constexpr std::uint32_t kDefaultStackBytes = 8192;
+
+struct CallChains {
+  bool wanted = false;
+  std::uint32_t stack_bytes = 0;
+};
+
+Result<CallChains> parse_call_chains(std::string_view mode) {
+  constexpr std::string_view kByStack = "dwarf";
+  CallChains chains{.wanted = !mode.empty()};
+  if (mode.empty() || mode == "fp") {
+    return chains;
+  }
+  chains.stack_bytes = kDefaultStackBytes;
+  if (mode == kByStack) {
+    return chains;
+  }
+  if (!mode.starts_with(kByStack) || mode[kByStack.size()] != ',') {
+    return fail(
+        "-g {}: call chains are found by frame pointers (fp) or by copies of user stacks "
+        "(dwarf, or dwarf,BYTES)",
+        mode);
+  }
+  const std::string_view bytes = mode.substr(kByStack.size() + 1);
+  const char* const end = bytes.data() + bytes.size();
+  const auto [rest, error] = std::from_chars(bytes.data(), end, chains.stack_bytes);
+  if (error != std::errc() || rest != end || chains.stack_bytes == 0 ||
+      chains.stack_bytes % 8 != 0 || chains.stack_bytes > perf::kMostStackBytes) {
+    return fail("-g {}: of a stack 8 to {} bytes can be copied, a multiple of 8", mode,
+                perf::kMostStackBytes);
+  }
+  return chains;
+}
 
 Result<double> parse_seconds(const std::string& text) {
   double value = 0;
@@ -156,11 +188,21 @@ Result<SessionResult> record_domains(const RecordArguments& arguments, Command& 
     return fail("{}: Xen counts for whole domains, a sample each COUNT events",
                 arguments.frequency != 0 ? "-F" : "-p");
   }
+  const auto chains = parse_call_chains(arguments.call_chains);
+  if (!chains) {
+    return std::unexpected(chains.error());
+  }
+  if (chains->stack_bytes != 0) {
+    return fail(
+        "-g {}: Xen hands out samples without their stacks; -g alone gives call chains by "
+        "frame pointers",
+        arguments.call_chains);
+  }
   auto request = arguments.session.request();
   if (!request) {
     return std::unexpected(request.error());
   }
-  request->call_chains = arguments.call_chains;
+  request->call_chains = chains->wanted;
   request->output = output_folder(arguments.output);
   request->command = fmt::format("{}", fmt::join(arguments.command, " "));
   watch.progress.show("waiting for the domains' agents ...");
@@ -172,36 +214,37 @@ Result<SessionResult> record_domains(const RecordArguments& arguments, Command& 
 // Of this system, and of its guests where it is a KVM host.
 Result<SessionResult> record_here(const RecordArguments& arguments, Command& command,
                                   Watch& watch) {
-  LocalRequest request;
-  request.frequency = arguments.frequency != 0 ? arguments.frequency : kDefaultFrequency;
-  for (const std::string& text : arguments.session.events()) {
-    auto event = perf::find_counted_event(text, request.frequency);
-    if (!event) {
-      return std::unexpected(event.error());
-    }
-    request.events.push_back(std::move(*event));
+  const auto chains = parse_call_chains(arguments.call_chains);
+  if (!chains) {
+    return std::unexpected(chains.error());
   }
-  request.processes = arguments.processes;
-  request.from_exec =
-      !arguments.command.empty() && !arguments.whole_system && request.processes.empty();
-  if (request.from_exec) {
-    request.processes = {command.process()};
+  auto request = arguments.session.local_request(arguments.frequency);
+  if (!request) {
+    return std::unexpected(request.error());
+  }
+  request->processes = arguments.processes;
+  request->from_exec =
+      !arguments.command.empty() && !arguments.whole_system && request->processes.empty();
+  if (request->from_exec) {
+    request->processes = {command.process()};
   }
   if (const char* option = arguments.session.about_domains();
-      option != nullptr && !request.processes.empty()) {
+      option != nullptr && !request->processes.empty()) {
     return fail("{}: guests belong to a session of the whole system (-a)", option);
   }
-  auto guests = arguments.session.guests();
-  if (!guests) {
-    return std::unexpected(guests.error());
+  if (chains->stack_bytes != 0 && request->guests.sampling != GuestSampling::kByHost) {
+    return fail(
+        "-g {}: guests that sample themselves have call chains by frame pointers alone "
+        "(-g)",
+        arguments.call_chains);
   }
-  request.guests = std::move(*guests);
-  request.call_chains = arguments.call_chains;
-  request.output = output_folder(arguments.output);
-  request.command = fmt::format("{}", fmt::join(arguments.command, " "));
+  request->call_chains = chains->wanted;
+  request->stack_bytes = chains->stack_bytes;
+  request->output = output_folder(arguments.output);
+  request->command = fmt::format("{}", fmt::join(arguments.command, " "));
   watch.progress.show("beginning ...");
   return run_local_session(
-      request, interrupted, [&] { return command.start(); },
+      *request, interrupted, [&] { return command.start(); },
       [&](const SessionProgress& now) { return watch.keep_going(now); });
 }
 
@@ -247,7 +290,13 @@ void add_record(CLI::App& app) {
   auto* command = app.add_subcommand("record", "Run a session: profile this host and its guests");
   static RecordArguments arguments;
   arguments.session.add_to(*command);
-  command->add_flag("-g", arguments.call_chains, "Record call chains");
+  command
+      ->add_option("-g", arguments.call_chains,
+                   "Record call chains: by frame pointers (fp, as without a value), or of code "
+                   "without them by copies of BYTES of user stacks (dwarf[,BYTES]; 8192; not on "
+                   "Xen)")
+      ->type_name("fp|dwarf")
+      ->expected(0, 1);
   command->add_flag("-a,--all", arguments.whole_system,
                     "The whole system, not COMMAND alone (on Xen always)");
   command->add_option("-p,--pid", arguments.processes, "Only these processes (not on Xen)")
@@ -276,6 +325,30 @@ void add_record(CLI::App& app) {
       "Examples: xenoprof record -e instructions:1000000 -e cycles:2000000 -g --for 10s\n"
       "          xenoprof record -F 1000 -- make");
   command->final_callback([] { throw_status(record(arguments)); });
+}
+
+void settle_call_chain_option(const CLI::App& app, std::vector<std::string>& words) {
+  const CLI::App* const record = app.get_subcommand("record");
+  if (words.empty() || words[0] != record->get_name()) {
+    return;
+  }
+  for (std::size_t i = 1; i < words.size(); ++i) {
+    std::string& word = words[i];
+    if (word == "--" || !word.starts_with('-')) {
+      return;  // COMMAND begins
+    }
+    if (word == "-g" || word == "-ag") {
+      const bool given =
+          i + 1 < words.size() && (words[i + 1] == "fp" || words[i + 1].starts_with("dwarf"));
+      word += given ? words[i + 1] : "fp";
+      if (given) {
+        words.erase(words.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+      }
+    } else if (const CLI::Option* const option = record->get_option_no_throw(word);
+               option != nullptr && option->get_items_expected_max() != 0) {
+      ++i;  // its value
+    }
+  }
 }
 
 }  // namespace xenoprof

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -16,6 +17,23 @@ namespace xenoprof {
 namespace {
 
 volatile std::sig_atomic_t signalled = 0;
+
+// Few enough to go unnoticed.
+constexpr std::uint64_t kDefaultFrequency = 1000;
+
+// "FILE", "FILE+0xOFFSET" or "FILE-0xOFFSET".
+KernelList parse_kernel_list(const std::string& text) {
+  const std::size_t sign = text.find_last_of("+-");
+  std::int64_t offset = 0;
+  if (sign != std::string::npos && text.compare(sign + 1, 2, "0x") == 0) {
+    const char* const end = text.data() + text.size();
+    const auto [last, error] = std::from_chars(text.data() + sign + 3, end, offset, 16);
+    if (error == std::errc() && last == end) {
+      return {.file = text.substr(0, sign), .offset = text[sign] == '-' ? -offset : offset};
+    }
+  }
+  return {.file = text};
+}
 
 }  // namespace
 
@@ -32,14 +50,19 @@ void SessionOptions::add_to(CLI::App& command) {
       ->delimiter(',')
       ->allow_extra_args(false);
   command
-      .add_option("--kernel-symbols", kernel_symbols_,
-                  "DOMAIN=FILE: a passive domain's kallsyms or System.map")
+      .add_option(
+          "--kernel-symbols", kernel_symbols_,
+          "DOMAIN=FILE[+OFFSET]: a passive domain's kallsyms or System.map, and how far above\n"
+          "its addresses the kernel lies (KASLR; else its samples tell)")
       ->delimiter(',')
       ->allow_extra_args(false);
   command.add_flag("--allow-missing", allow_missing_,
                    "Go on without a domain that does not take part");
-  command.add_flag("--guest-sampling", guest_sampling_,
-                   "KVM: guests sample themselves, where the host cannot or must not");
+  command
+      .add_flag("--guest-sampling{only}", guest_sampling_,
+                "KVM: guests sample themselves, where the host cannot or must not;\n"
+                "--guest-sampling=both: as well as the host, for call chains (-g)")
+      ->check(CLI::IsMember({"only", "both"}));
 }
 
 Result<SessionRequest> SessionOptions::request() const {
@@ -62,36 +85,49 @@ Result<SessionRequest> SessionOptions::request() const {
     return std::unexpected(symbols.error());
   }
   request.kernel_symbols = std::move(*symbols);
-  if (guest_sampling_) {
+  if (!guest_sampling_.empty()) {
     return fail("--guest-sampling: on Xen the hypervisor hands each domain its own samples");
   }
   return request;
 }
 
-Result<GuestsRequest> SessionOptions::guests() const {
+Result<LocalRequest> SessionOptions::local_request(std::uint64_t frequency) const {
+  LocalRequest request;
+  request.frequency = frequency != 0 ? frequency : kDefaultFrequency;
+  for (const std::string& text : events_) {
+    auto event = perf::find_counted_event(text, request.frequency);
+    if (!event) {
+      return std::unexpected(event.error());
+    }
+    request.events.push_back(std::move(*event));
+  }
   auto symbols = kernel_symbols();
   if (!symbols) {
     return std::unexpected(symbols.error());
   }
-  return GuestsRequest{.domains = domains_,
-                       .passive = passive_,
-                       .kernel_symbols = std::move(*symbols),
-                       .allow_missing = allow_missing_,
-                       .guest_sampling = guest_sampling_};
+  request.guests = {.domains = domains_,
+                    .passive = passive_,
+                    .kernel_symbols = std::move(*symbols),
+                    .allow_missing = allow_missing_,
+                    .sampling = guest_sampling_.empty()     ? GuestSampling::kByHost
+                                : guest_sampling_ == "both" ? GuestSampling::kByBoth
+                                                            : GuestSampling::kByGuest};
+  return request;
 }
 
-Result<std::map<std::string, std::filesystem::path>> SessionOptions::kernel_symbols() const {
-  std::map<std::string, std::filesystem::path> symbols;
+Result<std::map<std::string, KernelList>> SessionOptions::kernel_symbols() const {
+  std::map<std::string, KernelList> symbols;
   for (const std::string& text : kernel_symbols_) {
     const std::size_t equals = text.find('=');
     if (equals == std::string::npos) {
-      return fail("--kernel-symbols {}: write DOMAIN=FILE", text);
+      return fail("--kernel-symbols {}: write DOMAIN=FILE or DOMAIN=FILE+OFFSET", text);
     }
-    const std::filesystem::path file = text.substr(equals + 1);
-    if (::access(file.c_str(), R_OK) != 0) {
-      return fail("--kernel-symbols: {} cannot be read: {}", file.string(), std::strerror(errno));
+    const KernelList list = parse_kernel_list(text.substr(equals + 1));
+    if (::access(list.file.c_str(), R_OK) != 0) {
+      return fail("--kernel-symbols: {} cannot be read: {}", list.file.string(),
+                  std::strerror(errno));
     }
-    symbols[text.substr(0, equals)] = file;
+    symbols[text.substr(0, equals)] = list;
   }
   return symbols;
 }
@@ -101,7 +137,7 @@ const char* SessionOptions::about_domains() const {
          : !passive_.empty()        ? "--passive"
          : !kernel_symbols_.empty() ? "--kernel-symbols"
          : allow_missing_           ? "--allow-missing"
-         : guest_sampling_          ? "--guest-sampling"
+         : !guest_sampling_.empty() ? "--guest-sampling"
                                     : nullptr;
 }
 

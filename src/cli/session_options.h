@@ -10,7 +10,7 @@
 
 #include "model/result.h"
 #include "session/initiator.h"
-#include "session/kvm_guests.h"
+#include "session/local.h"
 
 namespace xenoprof {
 
@@ -21,23 +21,22 @@ class SessionOptions {
   // Checked as far as that can be done here.
   Result<SessionRequest> request() const;
 
-  // The same for the guests of a KVM host.
-  Result<GuestsRequest> guests() const;
+  // The same where there is no Xen, of the whole system. `frequency`: samples a second and CPU for
+  // events without a count; 0: as is usual.
+  Result<LocalRequest> local_request(std::uint64_t frequency) const;
 
-  // As they were typed.
-  const std::vector<std::string>& events() const { return events_; }
   // An option that asks for something of other domains; null: none was given.
   const char* about_domains() const;
 
  private:
-  Result<std::map<std::string, std::filesystem::path>> kernel_symbols() const;
+  Result<std::map<std::string, KernelList>> kernel_symbols() const;
 
   std::vector<std::string> events_;
   std::vector<std::string> domains_;
   std::vector<std::string> passive_;
   std::vector<std::string> kernel_symbols_;
   bool allow_missing_ = false;
-  bool guest_sampling_ = false;
+  std::string guest_sampling_;  // empty: not asked for
 };
 
 // "DIR/" is DIR.

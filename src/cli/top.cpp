@@ -15,8 +15,10 @@
 #include "cli/session_options.h"
 #include "cli/terminal.h"
 #include "cli/view_options.h"
+#include "hypervisor/xen_domains.h"
 #include "report/live.h"
 #include "session/initiator.h"
+#include "session/local.h"
 
 namespace xenoprof {
 namespace {
@@ -28,6 +30,7 @@ struct TopArguments {
   SessionOptions session;
   FilterOptions filter;
   std::string output;
+  std::uint64_t frequency = 0;  // 0: not given
   bool batch = false;
   std::uint64_t iterations = 0;  // 0: on and on
   std::size_t rows = 20;
@@ -36,7 +39,7 @@ struct TopArguments {
 class OnScreen {
  public:
   OnScreen(Screen screen, LiveView& view) : screen_(std::move(screen)), view_(view) {
-    screen_.draw("Waiting for the domains' agents ...");
+    screen_.draw("Beginning; waiting for agents, if there are any ...");
   }
 
   // To be called several times a second; false: enough.
@@ -91,11 +94,34 @@ class InBatch {
   std::uint64_t done_ = 0;
 };
 
-Result<int> top(const TopArguments& arguments) {
+// Of a Xen host and its domains.
+Result<SessionResult> watch_domains(const TopArguments& arguments, const KeepGoing& keep_going) {
+  if (arguments.frequency != 0) {
+    return fail("-F: Xen counts for whole domains, a sample each COUNT events");
+  }
   auto request = arguments.session.request();
   if (!request) {
     return std::unexpected(request.error());
   }
+  request->live = true;
+  request->output = output_folder(arguments.output);
+  return run_session(
+      *request, interrupted, [] { return Result<void>(); }, keep_going);
+}
+
+// Of this system, and of its guests where it is a KVM host.
+Result<SessionResult> watch_here(const TopArguments& arguments, const KeepGoing& keep_going) {
+  auto request = arguments.session.local_request(arguments.frequency);
+  if (!request) {
+    return std::unexpected(request.error());
+  }
+  request->live = true;
+  request->output = output_folder(arguments.output);
+  return run_local_session(
+      *request, interrupted, [] { return Result<void>(); }, keep_going);
+}
+
+Result<int> top(const TopArguments& arguments) {
   auto terms = arguments.filter.terms();
   if (!terms) {
     return std::unexpected(terms.error());
@@ -103,8 +129,6 @@ Result<int> top(const TopArguments& arguments) {
   if (auto good = check_live_filter(*terms); !good) {
     return std::unexpected(good.error());
   }
-  request->live = true;
-  request->output = output_folder(arguments.output);
   LiveView view(*std::move(terms));
   std::optional<OnScreen> screen;
   InBatch batch(arguments, view);
@@ -118,16 +142,15 @@ Result<int> top(const TopArguments& arguments) {
     }
     screen.emplace(std::move(*opened), view);
   }
-  const auto result = run_session(
-      *request, interrupted, [] { return Result<void>(); },
-      [&](const SessionProgress& now) {
+  const auto result =
+      (on_xen() ? watch_domains : watch_here)(arguments, [&](const SessionProgress& now) {
         return !interrupted() && (screen ? screen->show(now) : batch.show(now));
       });
   screen.reset();
   if (!result) {
     return std::unexpected(result.error());
   }
-  summarise(*result, request->output);
+  summarise(*result, output_folder(arguments.output));
   return result->whole ? kExitWhole : kExitNotWhole;
 }
 
@@ -142,6 +165,11 @@ void add_top(CLI::App& app) {
       ->add_option("-o,--output", arguments->output,
                    "Keep the session in this folder; else nothing is kept")
       ->type_name("DIR");
+  command
+      ->add_option("-F,--frequency", arguments->frequency,
+                   "Samples a second and CPU, for events without a count (not on Xen; 1000)")
+      ->type_name("HZ")
+      ->check(CLI::PositiveNumber);
   auto* batch = command->add_flag("-b,--batch", arguments->batch,
                                   "Print tables one after the other, for a file or a pipe");
   command->add_option("--iterations", arguments->iterations, "End after so many tables")
@@ -152,6 +180,8 @@ void add_top(CLI::App& app) {
       ->capture_default_str()
       ->needs(batch);
   command->footer(
+      "On Xen: dom0, its guests and the hypervisor. Elsewhere: this system with the guests of its "
+      "KVM.\n"
       "Numbers are those since the start. Every domain names its own functions for this, every "
       "two\n"
       "seconds or, so that it spends no more than a sixth of its time on that, more seldom. That "
@@ -160,6 +190,7 @@ void add_top(CLI::App& app) {
       "filter,\n"
       "arrows and pages scroll, q quit.\n"
       "Examples:\n"
+      "  xenoprof top\n"
       "  xenoprof top -e instructions:1000000 -e cycles:2000000\n"
       "  xenoprof top -e instructions:1000000 --batch --iterations 3 --domain guest1");
   command->final_callback([arguments] { throw_status(top(*arguments)); });

@@ -38,9 +38,11 @@ std::string argument_of(const OptionHelp& option) {
     return fmt::format("'{}:{}:{}'", option.repeats ? "*" : "", quoted(option.names[0], ":"),
                        action_of(option));
   }
-  const std::string rest =
-      fmt::format("[{}]{}", quoted(option.description, "[]:"),
-                  option.takes_value ? fmt::format(":{}:{}", message, action_of(option)) : "");
+  const std::string rest = fmt::format(
+      "[{}]{}", quoted(option.description, "[]:"),
+      option.takes_value
+          ? fmt::format("{}:{}:{}", option.value_optional ? ":" : "", message, action_of(option))
+          : "");
   if (option.names.size() == 1 || option.repeats) {
     std::string out;
     for (const std::string& name : option.names) {

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <fstream>
 #include <map>
 #include <set>
@@ -11,6 +10,7 @@
 #include <string_view>
 
 #include "hypervisor/monitor_options.h"
+#include "model/number.h"
 #include "model/text.h"
 
 namespace xenoprof {
@@ -28,16 +28,6 @@ constexpr std::size_t kEntries = 65536;
 constexpr std::size_t kNameLength = 40;     // characters, of up to 4 bytes each
 constexpr std::string_view kHost = "host";  // the domain that these run on
 constexpr std::string_view kFirecrackerApi = "/run/firecracker.socket";  // unless it is told
-
-template <class Number>
-std::optional<Number> number(std::string_view text) {
-  Number parsed{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), parsed);
-  if (error != std::errc() || end != text.data() + text.size()) {
-    return std::nullopt;
-  }
-  return parsed;
-}
 
 std::string read(const fs::path& path, std::size_t limit) {
   std::ifstream file(path, std::ios::binary);
@@ -346,6 +336,25 @@ void find_workers(const fs::path& root, std::vector<KvmMachine>& machines) {
   });
 }
 
+// perf tells a sample's process, not which of its machines ran. Several in one are one, by whose
+// agents none may learn of the others: they are seen from outside. Sorted by process.
+void join_by_process(std::vector<KvmMachine>& machines) {
+  std::vector<KvmMachine> joined;
+  for (KvmMachine& machine : machines) {
+    if (joined.empty() || joined.back().process != machine.process) {
+      joined.push_back(std::move(machine));
+      continue;
+    }
+    KvmMachine& one = joined.back();
+    one.vcpus.insert(one.vcpus.end(), machine.vcpus.begin(), machine.vcpus.end());
+    one.folder.clear();
+    one.vsock.reset();
+    one.vsock_socket.clear();
+    one.serial.clear();
+  }
+  machines = std::move(joined);
+}
+
 void make_names_unique(std::vector<KvmMachine>& machines) {
   std::map<std::string, int> count{{std::string(kHost), 1}};
   for (const KvmMachine& machine : machines) {
@@ -406,6 +415,7 @@ Result<std::vector<KvmMachine>> list_kvm_machines(const fs::path& root) {
   std::ranges::sort(machines, {}, [](const KvmMachine& machine) {
     return std::pair(machine.process, machine.folder);
   });
+  join_by_process(machines);
   find_workers(root, machines);
   make_names_unique(machines);
   drop_claimed_twice(machines);

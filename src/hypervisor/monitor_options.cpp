@@ -2,9 +2,10 @@
 #include "hypervisor/monitor_options.h"
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <nlohmann/json.hpp>
+
+#include "model/number.h"
 
 namespace xenoprof {
 namespace {
@@ -20,16 +21,6 @@ constexpr std::uint32_t kAnyCid = 0xffffffff;
 std::string value(const Properties& properties, std::string_view name) {
   const auto found = properties.find(name);
   return found == properties.end() ? "" : found->second;
-}
-
-template <class Number>
-std::optional<Number> number(std::string_view text) {
-  Number parsed{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), parsed);
-  if (error != std::errc() || end != text.data() + text.size()) {
-    return std::nullopt;
-  }
-  return parsed;
 }
 
 std::optional<std::uint32_t> guest_cid(std::string_view text) {

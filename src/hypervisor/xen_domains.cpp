@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
 #include <fstream>
 #include <memory>
@@ -14,6 +13,8 @@
 extern "C" {
 #include <xenstore.h>
 }
+
+#include "model/number.h"
 
 namespace xenoprof {
 namespace {
@@ -59,11 +60,11 @@ Result<std::vector<Domain>> list_xen_domains() {
   }
   std::vector<Domain> domains;
   for (const std::string& text : list(store.get(), "/local/domain")) {
-    Domain domain;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), domain.id);
-    if (error != std::errc() || end != text.data() + text.size()) {
+    const auto id = number<std::uint16_t>(text);
+    if (!id) {
       continue;
     }
+    Domain domain{.id = *id};
     const std::string path = "/local/domain/" + text;
     // The toolstack calls it Domain-0; xenoprof uses the field's everyday word.
     domain.name = domain.id == 0 ? "dom0" : read(store.get(), path + "/name").value_or("");

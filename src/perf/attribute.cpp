@@ -50,6 +50,8 @@ Result<Attribute> attribute_from(Bytes bytes) {
   result.period = attr.freq != 0 ? 0 : attr.sample_period;
   result.sample_type = attr.sample_type;
   result.read_format = attr.read_format;
+  result.branch_sample_type = attr.branch_sample_type;
+  result.sample_regs_user = attr.sample_regs_user;
   result.sample_id_all = attr.sample_id_all != 0;
   result.sideband = attr.type == PERF_TYPE_SOFTWARE && attr.config == PERF_COUNT_SW_DUMMY;
   return result;

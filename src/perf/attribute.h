@@ -17,6 +17,8 @@ struct Attribute {
   std::uint64_t period = 0;  // 0: perf adapts it, to take so many samples a second
   std::uint64_t sample_type = 0;
   std::uint64_t read_format = 0;
+  std::uint64_t branch_sample_type = 0;
+  std::uint64_t sample_regs_user = 0;
   bool sample_id_all = false;
   bool sideband = false;  // the dummy event: mappings, names and the like, never a sample
   std::vector<std::uint64_t> ids;

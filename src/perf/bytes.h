@@ -15,12 +15,10 @@ namespace xenoprof::perf {
 using Bytes = std::span<const std::byte>;
 
 inline void put_bytes(std::vector<std::byte>& buffer, std::span<const std::byte> bytes) {
-  // resize() and a copy, since GCC 12 warns wrongly about insert() here.
-  const std::size_t size = buffer.size();
-  buffer.resize(size + bytes.size());
-  if (!bytes.empty()) {
-    std::memcpy(buffer.data() + size, bytes.data(), bytes.size());
-  }
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wstringop-overflow"  // GCC 12 sees one where there is none
+  buffer.insert(buffer.end(), bytes.begin(), bytes.end());
+#pragma GCC diagnostic pop
 }
 
 template <class T>

@@ -18,13 +18,56 @@ std::uint64_t tsc() {
   return __rdtsc();
 }
 
+// Nearly exact for what fits between looks; never below nought.
+std::uint64_t moved(std::uint64_t from, double by) {
+  const auto whole = static_cast<std::uint64_t>(std::llround(by));
+  return by < 0 && 0 - whole > from ? 0 : from + whole;
+}
+
+double difference(std::uint64_t later, std::uint64_t earlier) {
+  return static_cast<double>(static_cast<std::int64_t>(later - earlier));
+}
+
 }  // namespace
 
-void ClockRelation::add(std::uint64_t one, std::uint64_t other) {
-  if (!looks_.empty() && one <= looks_.back().one) {
+// A look is inexact by what interrupts it, so that a rate is known only after some time.
+void ClockRelation::measure(Look& look) {
+  constexpr double kLeast = 1e8;     // of the one clock, before which no rate is known
+  constexpr double kInexact = 0.01;  // of what passed
+  constexpr double kInterrupted = 2e6;
+  const Look& before = looks_.back();
+  const double one = difference(look.one, before.one);
+  const double other = difference(look.other, before.other);
+  if (static_cast<double>(steady_one_) >= kLeast) {
+    const double steady_rate =
+        static_cast<double>(steady_other_) / static_cast<double>(steady_one_);
+    const double expected = one * steady_rate;
+    const double allowed = expected * kInexact + kInterrupted;
+    if (other < expected - allowed) {
+      look.steady_rate = steady_rate;
+      return;
+    }
+    if (other > expected + allowed) {  // the rate was wrong, or one of the two was set
+      steady_one_ = steady_other_ = 0;
+      return;
+    }
+  }
+  if (look.other < before.other) {
     return;
   }
-  looks_.push_back({one, other});
+  steady_one_ += look.one - before.one;
+  steady_other_ += look.other - before.other;
+}
+
+void ClockRelation::add(std::uint64_t one, std::uint64_t other) {
+  Look look{.one = one, .other = other};
+  if (!looks_.empty()) {
+    if (one <= looks_.back().one) {
+      return;
+    }
+    measure(look);
+  }
+  looks_.push_back(look);
   if (looks_.size() > kMostLooks) {
     looks_.pop_front();
   }
@@ -39,12 +82,17 @@ std::uint64_t ClockRelation::other_at(std::uint64_t one) const {
                        [](std::uint64_t time, const Look& look) { return time < look.one; });
   const Look& after = *next;
   const Look& before = *std::prev(next);
-  // Differences are small enough for a double to hold exactly; clocks are not.
-  const double ratio = static_cast<double>(static_cast<std::int64_t>(after.other - before.other)) /
-                       static_cast<double>(after.one - before.one);
-  const auto since = static_cast<double>(static_cast<std::int64_t>(one - before.one));
-  const auto passed = static_cast<std::uint64_t>(std::llround(since * ratio));
-  return since < 0 && 0 - passed > before.other ? 0 : before.other + passed;
+  const double since = difference(one, before.one);
+  if (after.steady_rate == 0) {
+    // Differences are small enough for a double to hold exactly; clocks are not.
+    const double rate = difference(after.other, before.other) / difference(after.one, before.one);
+    return moved(before.other, since * rate);
+  }
+  // When it stood still is not known, but going by one of the looks the time would often be beyond
+  // the other look.
+  const std::uint64_t by_before = moved(before.other, since * after.steady_rate);
+  const std::uint64_t by_after = moved(after.other, difference(one, after.one) * after.steady_rate);
+  return by_before <= after.other ? by_before : std::max(by_after, before.other);
 }
 
 std::uint64_t raw_clock() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Two clocks that run side by side, one told in the other's terms. Between two looks at both, each
-// is taken to be steady.
+// is taken to be steady, except that the other may have stood still: a guest's clocks do while the
+// guest is paused, and its time stamp counter goes on.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +23,16 @@ class ClockRelation {
   struct Look {
     std::uint64_t one;
     std::uint64_t other;
+    // The other stood still for a time since the look before, and ran at this rate otherwise. 0 if
+    // it did not stand still.
+    double steady_rate = 0;
   };
+  void measure(Look& look);
+
   std::deque<Look> looks_;
+  // What passed between looks, without those where the other stood still.
+  std::uint64_t steady_one_ = 0;
+  std::uint64_t steady_other_ = 0;
 };
 
 // CLOCK_MONOTONIC_RAW in nanoseconds.

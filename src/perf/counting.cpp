@@ -7,22 +7,15 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <charconv>
 #include <optional>
 
 #include "model/event_aliases.h"
+#include "model/number.h"
 
 namespace xenoprof::perf {
 namespace {
 
 constexpr char kModifiers[] = "ukh";
-
-std::optional<std::uint64_t> number(std::string_view text, int base) {
-  std::uint64_t value = 0;
-  const char* const end = text.data() + text.size();
-  const auto parsed = std::from_chars(text.data(), end, value, base);
-  return parsed.ec == std::errc() && parsed.ptr == end ? std::optional(value) : std::nullopt;
-}
 
 // "r1c0:u", as perf has it.
 std::optional<Counting> raw(std::string_view name) {
@@ -32,7 +25,7 @@ std::optional<Counting> raw(std::string_view name) {
   if (!code.starts_with('r') || modifiers.find_first_not_of(kModifiers) != modifiers.npos) {
     return std::nullopt;
   }
-  const auto config = number(code.substr(1), 16);
+  const auto config = number<std::uint64_t>(code.substr(1), 16);
   if (!config) {
     return std::nullopt;
   }
@@ -72,7 +65,7 @@ Result<CountedEvent> find_counted_event(std::string_view text, std::uint64_t fre
   CountedEvent found;
   const std::size_t colon = text.rfind(':');
   if (colon != text.npos) {
-    if (const auto count = number(text.substr(colon + 1), 10)) {
+    if (const auto count = number<std::uint64_t>(text.substr(colon + 1), 10)) {
       if (*count == 0) {
         return fail("event '{}': a sample each 0 events cannot be taken", text);
       }

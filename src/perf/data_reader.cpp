@@ -658,13 +658,6 @@ std::vector<std::string> DataReader::notes() const {
     notes.push_back(
         fmt::format("{} bytes of hardware traces were not decoded.", with_separators(aux_bytes_)));
   }
-  const bool stacks = std::ranges::any_of(attributes_, [](const Attribute& attribute) {
-    return (attribute.sample_type & PERF_SAMPLE_STACK_USER) != 0;
-  });
-  if (stacks) {
-    notes.push_back(
-        "The copies of user stacks were not unwound: call chains have their kernel part alone.");
-  }
   for (const auto& [type, count] : unknown_) {
     notes.push_back(fmt::format("{} records of type {} were not understood and left out.",
                                 with_separators(count), type));

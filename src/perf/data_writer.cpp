@@ -57,7 +57,7 @@ struct WrittenAttribute {
 std::vector<WrittenAttribute> attributes(const Layout& layout) {
   perf_event_attr common = {};
   common.size = sizeof common;
-  common.sample_type = sample_type(layout);
+  apply(layout, common);
   common.sample_id_all = 1;
 
   perf_event_attr sideband = common;
@@ -66,6 +66,7 @@ std::vector<WrittenAttribute> attributes(const Layout& layout) {
   sideband.sample_period = 1;
   sideband.mmap = 1;
   sideband.mmap2 = 1;
+  sideband.mmap_data = layout.stack_bytes != 0;
   sideband.comm = 1;
   sideband.comm_exec = 1;
   sideband.task = 1;
@@ -74,7 +75,7 @@ std::vector<WrittenAttribute> attributes(const Layout& layout) {
   for (std::size_t i = 0; i < layout.events.size(); ++i) {
     const Event& event = layout.events[i];
     perf_event_attr attr = common;
-    if (!layout.countings.empty()) {
+    if (i < layout.countings.size()) {
       apply(layout.countings[i], event.count, attr);
       result.push_back({attr, event.name, event_id(i)});
       continue;
@@ -205,12 +206,14 @@ Result<void> DataWriter::flush() {
   if (buffer_.empty()) {
     return {};
   }
-  const Buffer block = std::exchange(buffer_, {});
-  // The size follows the data, so that what the header promises is always there.
-  if (auto done = write_at(file_.descriptor(), data_offset_ + data_bytes_, block, path_); !done) {
+  const std::uint64_t size = buffer_.size();
+  const auto done = write_at(file_.descriptor(), data_offset_ + data_bytes_, buffer_, path_);
+  buffer_.clear();
+  if (!done) {
     return done;
   }
-  data_bytes_ += block.size();
+  // The size follows the data, so that what the header promises is always there.
+  data_bytes_ += size;
   return write_data_size(file_.descriptor(), data_bytes_, path_);
 }
 

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "perf/interpret.h"
 
+#include <fmt/ranges.h>
 #include <linux/perf_event.h>
 
 #include <algorithm>
 #include <iterator>
+#include <numeric>
 #include <utility>
+
+#include "model/text.h"
 
 namespace xenoprof::perf {
 namespace {
@@ -67,6 +71,12 @@ bool is_anonymous(std::string_view path) {
          path.starts_with("/anon_hugepage");
 }
 
+// Whether one of these pieces, by start, which never overlap each other, has a part in it.
+bool overlaps(const auto& pieces, std::uint64_t start, std::uint64_t end) {
+  const auto next = pieces.lower_bound(end);
+  return next != pieces.begin() && std::prev(next)->second.end > start;
+}
+
 }  // namespace
 
 Interpreter::Interpreter(const Layout& layout, Kind kind, Detail detail,
@@ -106,7 +116,8 @@ void Interpreter::add(const Record& record) {
     if (sample != nullptr && sample->guest && sample->pid == *guest_of_) {
       SampleRecord own = *sample;
       own.guest = false;
-      own.call_chain = {};  // of the host's
+      own.call_chain = {};  // of the host's, as is the stack
+      own.user_stack.reset();
       on(own);
     }
     return;
@@ -212,7 +223,7 @@ void Interpreter::on(const SampleRecord& sample) {
   }
   key.process = task == nullptr ? counter_.places().intern(fmt::format("[{}]", to_string(key.mode)))
                                 : task->process;
-  if (detail_.chains && !sample.call_chain.empty()) {
+  if (detail_.chains && (!sample.call_chain.empty() || sample.user_stack)) {
     count_stack(sample, user_space, key, leaf);
   } else {
     counter_.add(key, sample.event, leaf);
@@ -227,6 +238,9 @@ void Interpreter::count_stack(const SampleRecord& sample, const AddressSpace& us
   bool first = true;        // the next address is the sampled PC, which is the leaf already
   for (const std::uint64_t entry : sample.call_chain) {
     if (entry >= static_cast<std::uint64_t>(PERF_CONTEXT_MAX)) {
+      if (sample.user_stack && entry == static_cast<std::uint64_t>(PERF_CONTEXT_USER)) {
+        break;
+      }
       if (entry != static_cast<std::uint64_t>(PERF_CONTEXT_KERNEL) &&
           entry != static_cast<std::uint64_t>(PERF_CONTEXT_USER)) {
         break;
@@ -241,6 +255,9 @@ void Interpreter::count_stack(const SampleRecord& sample, const AddressSpace& us
     }
     const std::uint64_t pc = std::exchange(interrupted, false) || entry == 0 ? entry : entry - 1;
     chain_.push_back({.pc = pc, .space = user ? user_space.number : kernel_.number});
+  }
+  if (sample.user_stack && !sample.guest) {
+    add_user_callers(sample, user_space);
   }
   const std::size_t cpu = sample.cpu % kCpus;
   std::vector<ChainEntry>& last = last_chains_[cpu];
@@ -257,6 +274,62 @@ void Interpreter::count_stack(const SampleRecord& sample, const AddressSpace& us
   }
   last.swap(chain_);
   counter_.add(key, sample.event, leaf, cpu, kept, callers_);
+}
+
+void Interpreter::add_user_callers(const SampleRecord& sample, const AddressSpace& user_space) {
+  const UserStack& user = *sample.user_stack;
+  if (user.registers.empty()) {
+    return;  // a thread of the kernel
+  }
+  const Unwinder::Chain found =
+      user.narrow ? Unwinder::Chain{.pcs = {}, .end = ChainEnd::kNarrow}
+                  : unwinder_.unwind(user, user_space.number, [&] { return code_of(user_space); });
+  ++chain_ends_[static_cast<std::size_t>(found.end)];
+  for (const std::uint64_t pc : found.pcs.subspan(sample.user && !found.pcs.empty() ? 1 : 0)) {
+    chain_.push_back({.pc = pc, .space = user_space.number});
+  }
+}
+
+std::vector<CodeMapping> Interpreter::code_of(const AddressSpace& space) const {
+  std::vector<CodeMapping> code;
+  code.reserve(space.mappings.size());
+  for (const auto& [start, mapping] : space.mappings) {
+    CodeMapping& piece = code.emplace_back(start, mapping.end, mapping.page_offset);
+    const MappedImage& image = images_[mapping.image];
+    if (image.file) {
+      piece.path = image.name;
+      const auto set = build_ids_.find(image.name);
+      piece.build_id =
+          image.build_id.empty() && set != build_ids_.end() ? set->second : image.build_id;
+    }
+  }
+  return code;
+}
+
+std::vector<std::string> Interpreter::notes() const {
+  const auto ended = [this](ChainEnd end) { return chain_ends_[static_cast<std::size_t>(end)]; };
+  const std::uint64_t all = std::reduce(chain_ends_.begin(), chain_ends_.end());
+  const std::uint64_t cut = all - ended(ChainEnd::kOutermost);
+  if (cut == 0) {
+    return {};
+  }
+  constexpr std::pair<ChainEnd, std::string_view> kReasons[] = {
+      {ChainEnd::kNoFile, "at code of no file, or of one that is gone or not the one that ran"},
+      {ChainEnd::kNoRules, "at code whose file does not tell of its stack"},
+      {ChainEnd::kShortStack, "where the copy of the stack ends (a larger one helps)"},
+      {ChainEnd::kTooDeep, "after 128 callers"},
+      {ChainEnd::kNarrow, "as they are of 32-bit code"},
+      {ChainEnd::kBroken, "where stack and code do not fit together"},
+      {ChainEnd::kFailed, "as unwinding failed on a damaged file"}};
+  static_assert(Unwinder::kMostFrames == 128);
+  std::vector<std::string> reasons;
+  for (const auto& [end, reason] : kReasons) {
+    if (ended(end) != 0) {
+      reasons.push_back(fmt::format("{} {}", with_separators(ended(end)), reason));
+    }
+  }
+  return {fmt::format("Of {} call chains in user code {} are cut short: {}.", with_separators(all),
+                      with_separators(cut), fmt::join(reasons, ", "))};
 }
 
 void Interpreter::map(AddressSpace& space, std::uint64_t start, const Mapping& mapping) {
@@ -332,6 +405,9 @@ void Interpreter::on(const MmapRecord& mmap) {
     mapping.image = image(mmap.path, mmap.build_id, true);
   }
   auto& space = processes_[mmap.pid].space;
+  if (mmap.data && (space == nullptr || !overlaps(space->mappings, mmap.start, mapping.end))) {
+    return;  // no code is there, nor was
+  }
   if (space == nullptr) {
     space = std::make_shared<AddressSpace>();
     space->number = ++last_number_;  // also where nothing comes to be mapped
@@ -410,17 +486,16 @@ void Interpreter::on(const ExitRecord& exit) {
 }
 
 void Interpreter::set_build_ids(const std::vector<BuildId>& build_ids) {
-  std::unordered_map<std::string, std::string> ids;  // by the image's name
   for (const BuildId& build_id : build_ids) {
     const bool text = build_id.path.starts_with(kKernelText);
-    ids[text              ? std::string(kKernelImage)
-        : build_id.kernel ? module_name(build_id.path)
-                          : build_id.path] = hex(build_id.id);
+    build_ids_[text              ? std::string(kKernelImage)
+               : build_id.kernel ? module_name(build_id.path)
+                                 : build_id.path] = hex(build_id.id);
   }
   for (ImageId id = 0; id < counter_.places().images().size(); ++id) {
     const Image& image = counter_.places().images()[id];
-    const auto found = ids.find(std::string(counter_.places().text(image.name)));
-    if (image.build_id == 0 && found != ids.end()) {
+    const auto found = build_ids_.find(std::string(counter_.places().text(image.name)));
+    if (image.build_id == 0 && found != build_ids_.end()) {
       counter_.places().set_build_id(id, counter_.places().intern(found->second));
     }
   }

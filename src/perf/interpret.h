@@ -2,6 +2,7 @@
 // From records to a profile: whose sample it is, and which image its addresses lie in.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -17,6 +18,7 @@
 #include "perf/data_file.h"
 #include "perf/records.h"
 #include "perf/stack_counter.h"
+#include "perf/unwinding_child.h"
 
 namespace xenoprof::perf {
 
@@ -27,7 +29,8 @@ namespace xenoprof::perf {
 // threads (pid 0) are "swapper".
 // A stack begins with the sampled PC. The addresses after it are those of the call: the return
 // address less one, so that whoever resolves an address need not know its place in the stack. Where
-// the stack passes from kernel to user space stands the interrupted PC, as it is.
+// the stack passes from kernel to user space stands the interrupted PC, as it is. Samples that
+// bring a copy of the user's stack have their callers in user code from there.
 class Interpreter {
  public:
   enum class Kind {
@@ -56,8 +59,11 @@ class Interpreter {
   void guest_samples_only(std::int32_t process) { guest_of_ = process; }
 
   void add(const Record& record);
-  // At the end: for images whose mappings told none.
+  // For images whose mappings told none. At the end; before the samples, too, where they are known
+  // by then, so that no stack is unwound by another file than the one that ran.
   void set_build_ids(const std::vector<BuildId>& build_ids);
+  // Whether callers are missing, and why: a sentence each.
+  std::vector<std::string> notes() const;
   // Where the kernel's symbol _text and the beginnings of its modules were, by the image's name, as
   // far as records tell. Another boot puts them elsewhere.
   const std::map<std::string, std::uint64_t>& loaded_at() const { return loaded_at_; }
@@ -126,6 +132,8 @@ class Interpreter {
   LocationId location(std::uint32_t image, std::uint64_t address, StringId symbol = 0);
   void count_stack(const SampleRecord& sample, const AddressSpace& user_space, const SampleKey& key,
                    LocationId leaf);
+  void add_user_callers(const SampleRecord& sample, const AddressSpace& user_space);
+  std::vector<CodeMapping> code_of(const AddressSpace& space) const;
   StringId process_name(std::int32_t tid);
 
   Kind kind_;
@@ -155,8 +163,11 @@ class Interpreter {
   std::vector<LastTask> last_tasks_;  // by CPU
   // The call chain of each CPU's last sample, leaf first: the next one most often begins alike.
   std::vector<std::vector<ChainEntry>> last_chains_;
-  std::vector<ChainEntry> chain_;    // of the sample at hand
-  std::vector<LocationId> callers_;  // those of it that the last one had not
+  std::vector<ChainEntry> chain_;                           // of the sample at hand
+  std::vector<LocationId> callers_;                         // those of it that the last one had not
+  std::unordered_map<std::string, std::string> build_ids_;  // that were set, by the image's name
+  UnwindingChild unwinder_;
+  std::array<std::uint64_t, kChainEnds> chain_ends_{};  // of the user stacks that were unwound
 };
 
 }  // namespace xenoprof::perf

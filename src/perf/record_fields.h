@@ -6,6 +6,18 @@
 
 namespace xenoprof::perf {
 
+// What every sample of a sample_type() has, before the rest.
+struct SampleFields {
+  std::uint64_t id;
+  std::uint64_t ip;
+  std::int32_t pid;
+  std::int32_t tid;
+  std::uint64_t time;
+  std::uint32_t cpu;
+  std::uint32_t reserved;
+};
+static_assert(sizeof(SampleFields) == 40);
+
 struct MmapFields {
   std::int32_t pid;
   std::int32_t tid;

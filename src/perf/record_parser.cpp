@@ -42,10 +42,62 @@ bool skip_read_values(Bytes& payload, std::uint64_t format) {
          skip(payload, kWord * static_cast<std::uint64_t>(std::popcount(times)) + values * size);
 }
 
+bool skip_raw(Bytes& payload) {
+  std::uint32_t size = 0;  // with it, the data end on a word's boundary
+  return take(payload, size) && skip(payload, size);
+}
+
+// linux/perf_event.h: struct perf_branch_entry, three words each; its counters came with 6.8.
+bool skip_branches(Bytes& payload, std::uint64_t branch_sample_type) {
+  constexpr std::uint64_t kHardwareIndex = 1u << 17;
+  constexpr std::uint64_t kCounters = 1u << 19;
+  std::uint64_t count = 0;
+  const bool counters = (branch_sample_type & kCounters) != 0;
+  const std::size_t each = kWord * (counters ? 4 : 3);
+  return take(payload, count) &&
+         skip(payload, (branch_sample_type & kHardwareIndex) != 0 ? kWord : 0) &&
+         count <= payload.size() / each && skip(payload, count * each);
+}
+
+bool take_bytes(Bytes& payload, std::uint64_t size, Bytes& taken) {
+  taken = payload.first(std::min<std::uint64_t>(size, payload.size()));
+  return skip(payload, size);
+}
+
+bool take_registers(Bytes& payload, UserStack& user) {
+  std::uint64_t abi = 0;
+  if (!take(payload, abi)) {
+    return false;
+  }
+  user.narrow = abi == PERF_SAMPLE_REGS_ABI_32;
+  return abi == PERF_SAMPLE_REGS_ABI_NONE ||
+         take_bytes(payload, words(user.mask, ~std::uint64_t{0}), user.registers);
+}
+
+bool take_stack(Bytes& payload, UserStack& user) {
+  std::uint64_t size = 0;
+  std::uint64_t copied = 0;  // of the size; the rest means nothing
+  if (!take(payload, size)) {
+    return false;
+  }
+  if (size == 0) {
+    return true;
+  }
+  if (!take_bytes(payload, size, user.stack) || !take(payload, copied)) {
+    return false;
+  }
+  user.more_stack = copied >= size;
+  user.stack = user.stack.first(std::min<std::uint64_t>(copied, size));
+  return true;
+}
+
 std::vector<Attribute> attributes_of(const Layout& layout) {
   std::vector<Attribute> attributes(1 + layout.events.size());
   for (std::size_t i = 0; i < attributes.size(); ++i) {
-    attributes[i].sample_type = sample_type(layout);
+    perf_event_attr attr = {};
+    apply(layout, attr);
+    attributes[i].sample_type = attr.sample_type;
+    attributes[i].sample_regs_user = attr.sample_regs_user;
     attributes[i].sample_id_all = true;
     attributes[i].sideband = i == 0;
     attributes[i].ids = {kSidebandId + i};
@@ -101,7 +153,10 @@ RecordParser::RecordParser(const std::vector<Attribute>& attributes) {
 
 RecordParser::Form RecordParser::form_of(const Attribute& attribute) {
   const std::uint64_t type = attribute.sample_type;
-  Form form{.sample_type = type, .read_format = attribute.read_format};
+  Form form{.sample_type = type,
+            .read_format = attribute.read_format,
+            .branch_sample_type = attribute.branch_sample_type,
+            .sample_regs_user = attribute.sample_regs_user};
   form.time = words(type, PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_IP | PERF_SAMPLE_TID);
   if (attribute.sample_id_all) {
     constexpr std::uint64_t kAfterTime =
@@ -199,14 +254,21 @@ Result<Record> RecordParser::parse_sample(std::uint16_t misc, Bytes record, Byte
   if ((type & PERF_SAMPLE_READ) != 0) {
     whole = whole && skip_read_values(payload, form->read_format);
   }
-  // What follows the call chain (raw data, branches, registers, stacks, ...) is not looked at: the
-  // record's size says where it ends.
   if ((type & PERF_SAMPLE_CALLCHAIN) != 0) {
     std::uint64_t length = 0;
     whole = whole && take(payload, length) && length <= payload.size() / kWord;
     if (whole) {
       sample.call_chain = words_at(payload, static_cast<std::size_t>(length));
+      skip(payload, kWord * length);
     }
+  }
+  // What follows is looked at for the user's stack alone: the record's size says where it ends.
+  if (whole && (type & PERF_SAMPLE_STACK_USER) != 0 && (type & PERF_SAMPLE_REGS_USER) != 0) {
+    UserStack& user = sample.user_stack.emplace(UserStack{.mask = form->sample_regs_user});
+    whole = ((type & PERF_SAMPLE_RAW) == 0 || skip_raw(payload)) &&
+            ((type & PERF_SAMPLE_BRANCH_STACK) == 0 ||
+             skip_branches(payload, form->branch_sample_type)) &&
+            take_registers(payload, user) && take_stack(payload, user);
   }
   if (!whole) {
     result = too_short(PERF_RECORD_SAMPLE, record.size());
@@ -261,6 +323,7 @@ Result<Record> RecordParser::parse(Bytes record) {
         return short_record();
       }
       MmapRecord mmap{.kernel = mode == PERF_RECORD_MISC_KERNEL,
+                      .data = (header.misc & PERF_RECORD_MISC_MMAP_DATA) != 0,
                       .pid = fields.pid,
                       .tid = fields.tid,
                       .start = fields.start,

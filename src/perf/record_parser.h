@@ -38,6 +38,8 @@ class RecordParser {
   struct Form {
     std::uint64_t sample_type = 0;
     std::uint64_t read_format = 0;
+    std::uint64_t branch_sample_type = 0;
+    std::uint64_t sample_regs_user = 0;
     std::size_t event = kNoEvent;
     std::size_t time = 0;          // from the start of a sample's payload
     std::size_t trailer = 0;       // size of what sample_id_all appends to the other records

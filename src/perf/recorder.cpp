@@ -20,6 +20,7 @@
 #include "perf/bytes.h"
 #include "perf/call_chain.h"
 #include "perf/clock_relation.h"
+#include "perf/record_fields.h"
 #include "perf/ring.h"
 #include "perf/synthesize.h"
 #include "perf/tracepoint.h"
@@ -40,16 +41,9 @@ struct SampleHead {
 };
 static_assert(sizeof(SampleHead) == 40);
 
-// The head of the kernel's records of perf's own events, by sample_type().
-struct OwnSampleHead {
-  perf_event_header header;
-  std::uint64_t id;
-  std::uint64_t ip;
-  std::int32_t pid;
-  std::int32_t tid;
-  std::uint64_t time;
-};
-static_assert(sizeof(OwnSampleHead) == 40);
+// Of the kernel's records of perf's own events.
+constexpr std::size_t kOwnId = sizeof(perf_event_header) + offsetof(SampleFields, id);
+constexpr std::size_t kOwnTime = sizeof(perf_event_header) + offsetof(SampleFields, time);
 
 // Where the time stands in what sample_id_all appends to the other records, from the end: time, cpu
 // and reserved, identifier.
@@ -101,6 +95,7 @@ perf_event_attr sideband_attr(const RecorderOptions& options) {
   attr.config = PERF_COUNT_SW_DUMMY;
   attr.mmap = 1;
   attr.mmap2 = 1;
+  attr.mmap_data = options.layout.stack_bytes != 0;  // see synthesize_processes()
   attr.comm = 1;
   attr.comm_exec = 1;
   attr.task = 1;
@@ -121,7 +116,7 @@ perf_event_attr sample_attr(const Tracepoint& tracepoint, const RecorderOptions&
 
 perf_event_attr own_attr(const RecorderOptions& options, std::size_t event) {
   perf_event_attr attr = common_attr(options);
-  attr.sample_type = sample_type(options.layout);
+  apply(options.layout, attr);
   apply(options.layout.countings[event], options.layout.events[event].count, attr);
   attr.enable_on_exec = options.from_exec;
   return attr;
@@ -132,31 +127,32 @@ perf_event_attr own_attr(const RecorderOptions& options, std::size_t event) {
 class Recorder::Impl {
  public:
   Impl(const RecorderOptions& options, std::optional<Tracepoint> tracepoint)
-      : layout_(options.layout),
+      : options_(options),
         tracepoint_(std::move(tracepoint)),
-        from_exec_(options.from_exec),
-        raw_clock_(options.raw_clock),
-        sample_time_(tracepoint_ ? offsetof(SampleHead, time) : offsetof(OwnSampleHead, time)),
-        builder_(layout_) {
-    losses_.of_event.resize(layout_.countings.size());
+        sample_time_(tracepoint_ ? offsetof(SampleHead, time) : kOwnTime),
+        builder_(options_.layout) {
+    losses_.of_event.resize(options_.layout.countings.size());
   }
 
-  Result<void> open(const RecorderOptions& options);
+  Result<void> open();
   Result<void> start(const Sink& sink);
+  void follow_cpus();
   void read(std::uint64_t horizon, const Sink& sink);
   // For the end: stops every CPU for a moment.
   void count_losses();
   // What was lost after the last PERF_RECORD_LOST.
   void tell_losses(const Sink& sink);
 
+  void remember_reading();
+  // Whatever is as old as this has been read.
+  std::uint64_t settled();
+
   std::vector<int> descriptors_;
   std::vector<Ring> sideband_;
   std::vector<Ring> samples_;
   RecorderLosses losses_;
-  void remember_reading();
-  // Whatever is as old as this has been read.
-  std::uint64_t settled();
   std::uint64_t handed_out_ = 0;
+  std::vector<std::string> notes_;
 
  private:
   enum class Origin : std::uint8_t { kSideband, kSamples };
@@ -167,7 +163,9 @@ class Recorder::Impl {
     Origin origin;
   };
 
-  Result<Ring> open_samples(const RecorderOptions& options, int cpu);
+  Result<void> open_cpu(int cpu);
+  Result<Ring> open_samples(int cpu);
+  Result<void> enable(std::vector<Ring>& rings, std::size_t from);
   void collect(Ring& ring, Origin origin);
   void merge();
   void emit(const Pending& pending, const Sink& sink);
@@ -175,16 +173,18 @@ class Recorder::Impl {
   void emit_sample(Bytes record, const Sink& sink);
   void emit_own_sample(std::span<std::byte> record, const Sink& sink);
 
-  Layout layout_;
+  const RecorderOptions options_;
   std::optional<Tracepoint> tracepoint_;  // none: perf's own events, or no samples
-  bool from_exec_;
-  bool raw_clock_;
-  std::size_t sample_time_;                                // where a sample tells its time
+  std::size_t sample_time_;               // where a sample tells its time
+  std::vector<int> cpus_;                 // online and recorded
+  std::vector<int> first_cpus_;           // those at the beginning
+  std::chrono::steady_clock::time_point followed_;
   std::unordered_map<std::uint64_t, std::size_t> events_;  // by the kernel's identifier
   RecordBuilder builder_;
   std::vector<Pending> pending_;
   std::vector<std::size_t> runs_ = {0};  // of pending_: where each that is in order begins
   std::vector<std::byte> bytes_;
+  std::vector<std::byte> kept_;  // of bytes_, while read() puts them in order
   std::vector<std::uint64_t> chain_;
   // How late it was for the kernel's records. Its own clock for perf is no other's: there, what was
   // read tells.
@@ -199,65 +199,113 @@ class Recorder::Impl {
   RecorderLosses told_;
 };
 
-Result<void> Recorder::Impl::open(const RecorderOptions& options) {
+Result<void> Recorder::Impl::open() {
   const auto cpus = online_cpus();
   if (!cpus) {
     return std::unexpected(cpus.error());
   }
-  // The kernel holds mappings, too, against what the user may see.
-  const bool inherited = !options.threads.empty();
-  const std::vector<std::int32_t> threads =
-      inherited ? options.threads : std::vector<std::int32_t>{-1};
-  perf_event_attr sideband_of_cpu = sideband_attr(options);
-  sideband_of_cpu.inherit = inherited;
-  sideband_of_cpu.exclude_kernel =
-      std::ranges::any_of(layout_.countings, &Counting::exclude_kernel);
   for (const int cpu : *cpus) {
-    auto sideband = Ring::open(sideband_of_cpu, threads[0], cpu, options.sideband_ring_bytes);
-    if (!sideband) {
-      return std::unexpected(sideband.error());
+    if (auto opened = open_cpu(cpu); !opened) {
+      return opened;
     }
-    for (std::size_t thread = 1; thread < threads.size(); ++thread) {
-      if (auto added = sideband->add(sideband_of_cpu, threads[thread]); !added) {
-        return added;
-      }
+  }
+  cpus_ = *cpus;
+  first_cpus_ = *cpus;
+  followed_ = std::chrono::steady_clock::now();
+  return {};
+}
+
+Result<void> Recorder::Impl::open_cpu(int cpu) {
+  // The kernel holds mappings, too, against what the user may see.
+  const bool inherited = !options_.threads.empty();
+  const std::vector<std::int32_t> threads =
+      inherited ? options_.threads : std::vector<std::int32_t>{-1};
+  perf_event_attr attr = sideband_attr(options_);
+  attr.inherit = inherited;
+  attr.exclude_kernel = std::ranges::any_of(options_.layout.countings, &Counting::exclude_kernel);
+  auto sideband = Ring::open(attr, threads[0], cpu, options_.sideband_ring_bytes);
+  if (!sideband) {
+    return std::unexpected(sideband.error());
+  }
+  for (std::size_t thread = 1; thread < threads.size(); ++thread) {
+    if (auto added = sideband->add(attr, threads[thread]); !added) {
+      return added;
     }
-    descriptors_.push_back(sideband->descriptor());
-    sideband_.push_back(std::move(*sideband));
-    if (options.outside) {
-      continue;
-    }
-    auto samples = tracepoint_ ? Ring::open(sample_attr(*tracepoint_, options), -1, cpu,
-                                            options.sample_ring_bytes)
-                               : open_samples(options, cpu);
+  }
+  if (tracepoint_ || !options_.layout.countings.empty()) {
+    auto samples = tracepoint_ ? Ring::open(sample_attr(*tracepoint_, options_), -1, cpu,
+                                            options_.sample_ring_bytes)
+                               : open_samples(cpu);
     if (!samples) {
       return std::unexpected(samples.error());
     }
     descriptors_.push_back(samples->descriptor());
     samples_.push_back(std::move(*samples));
   }
+  descriptors_.push_back(sideband->descriptor());
+  sideband_.push_back(std::move(*sideband));
   return {};
 }
 
+// How often it is looked for CPUs that came online.
+constexpr auto kFollowEvery = std::chrono::seconds(1);
+
+// A CPU that goes offline takes its events along, so one that comes back is a new one. Those of
+// threads are left: their children would not be recorded there.
+void Recorder::Impl::follow_cpus() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - followed_ < kFollowEvery) {
+    return;
+  }
+  followed_ = now;
+  const auto online = online_cpus();
+  if (!online || *online == cpus_) {
+    return;
+  }
+  for (const int cpu : *online) {
+    const auto is_in = [cpu](const std::vector<int>& cpus) {
+      return std::ranges::find(cpus, cpu) != cpus.end();
+    };
+    if (is_in(cpus_) || (!options_.threads.empty() && is_in(first_cpus_))) {
+      continue;  // threads keep their events
+    }
+    Result<void> done = fail("one program's events do not follow it there; -a does");
+    if (options_.threads.empty()) {
+      const std::size_t sideband = sideband_.size();
+      const std::size_t samples = samples_.size();
+      done = open_cpu(cpu);
+      done = done ? enable(sideband_, sideband) : done;
+      done = done ? enable(samples_, samples) : done;
+    }
+    notes_.push_back(done ? fmt::format("CPU {} came online meanwhile: its first second may be "
+                                        "missing.",
+                                        cpu)
+                          : fmt::format("CPU {} came online meanwhile and was not recorded: {}.",
+                                        cpu, done.error().message));
+  }
+  cpus_ = *online;
+}
+
 // All events of all threads in one ring.
-Result<Ring> Recorder::Impl::open_samples(const RecorderOptions& options, int cpu) {
-  const bool inherited = !options.threads.empty();
+Result<Ring> Recorder::Impl::open_samples(int cpu) {
+  const Layout& layout = options_.layout;
+  const bool inherited = !options_.threads.empty();
   const std::vector<std::int32_t> threads =
-      inherited ? options.threads : std::vector<std::int32_t>{-1};
+      inherited ? options_.threads : std::vector<std::int32_t>{-1};
   std::optional<Ring> ring;
   std::vector<std::size_t> opened;
   for (const std::int32_t thread : threads) {
-    for (std::size_t event = 0; event < layout_.events.size(); ++event) {
-      perf_event_attr attr = own_attr(options, event);
+    for (std::size_t event = 0; event < layout.countings.size(); ++event) {
+      perf_event_attr attr = own_attr(options_, event);
       attr.inherit = inherited;
       if (!ring) {
-        auto first = Ring::open(attr, thread, cpu, options.sample_ring_bytes);
+        auto first = Ring::open(attr, thread, cpu, options_.sample_ring_bytes);
         if (!first) {
-          return fail("{}: {}", layout_.events[event].name, first.error().message);
+          return fail("{}: {}", layout.events[event].name, first.error().message);
         }
         ring = std::move(*first);
       } else if (auto added = ring->add(attr, thread); !added) {
-        return fail("{}: {}", layout_.events[event].name, added.error().message);
+        return fail("{}: {}", layout.events[event].name, added.error().message);
       }
       opened.push_back(event);
     }
@@ -272,19 +320,18 @@ Result<Ring> Recorder::Impl::open_samples(const RecorderOptions& options, int cp
 Result<void> Recorder::Impl::start(const Sink& sink) {
   // What changes while /proc is read is recorded, and comes after it in time. Samples begin when
   // every process is known: one that ends before its turn in /proc would have samples but no name.
-  for (Ring& ring : sideband_) {
-    if (auto done = ring.enable(); !done) {
-      return done;
-    }
+  if (auto done = enable(sideband_, 0); !done) {
+    return done;
   }
   const auto take = [&](Bytes record) { sink(kOwnDomain, record); };
   synthesize_kernel(builder_, take);
-  synthesize_processes(builder_, take);
-  if (from_exec_) {
-    return {};
-  }
-  for (Ring& ring : samples_) {
-    if (auto done = ring.enable(); !done) {
+  synthesize_processes(builder_, options_.layout.stack_bytes != 0, take);
+  return options_.from_exec ? Result<void>() : enable(samples_, 0);
+}
+
+Result<void> Recorder::Impl::enable(std::vector<Ring>& rings, std::size_t from) {
+  for (std::size_t i = from; i < rings.size(); ++i) {
+    if (auto done = rings[i].enable(); !done) {
       return done;
     }
   }
@@ -295,32 +342,35 @@ void Recorder::Impl::collect(Ring& ring, Origin origin) {
   if (pending_.size() != runs_.back()) {
     runs_.push_back(pending_.size());
   }
+  std::size_t offset = bytes_.size();
+  ring.read(bytes_);
   std::uint64_t latest = 0;
-  ring.read([&](Bytes record) {
-    perf_event_header header;
-    std::memcpy(&header, record.data(), sizeof header);
-    const bool sample = header.type == PERF_RECORD_SAMPLE;
-    if (record.size() < (sample ? sizeof(SampleHead) : sizeof header + kTrailer)) {
-      return;
+  std::size_t size = 0;
+  for (; bytes_.size() - offset >= sizeof(perf_event_header); offset += size) {
+    const auto header = value_at<perf_event_header>(bytes_, offset);
+    size = header.size;
+    if (size < sizeof header || size > bytes_.size() - offset) {
+      return;  // cannot happen; starting afresh beats going astray
     }
-    Pending pending{.time = 0,
-                    .offset = bytes_.size(),
-                    .size = static_cast<std::uint16_t>(record.size()),
-                    .origin = origin};
-    std::memcpy(&pending.time,
-                record.data() + (sample ? sample_time_ : record.size() - kTimeFromEnd),
-                sizeof pending.time);
+    const bool sample = header.type == PERF_RECORD_SAMPLE;
+    if (size < (sample ? sizeof(SampleHead) : sizeof header + kTrailer)) {
+      continue;
+    }
+    const std::size_t time = sample ? sample_time_ : size - kTimeFromEnd;
+    const Pending pending{.time = value_at<std::uint64_t>(bytes_, offset + time),
+                          .offset = offset,
+                          .size = header.size,
+                          .origin = origin};
     // Seldom: an interrupt came between the time of a record and its place.
     if (pending.time < latest && pending_.size() != runs_.back()) {
       runs_.push_back(pending_.size());
     }
     latest = pending.time;
-    if (!raw_clock_) {
-      latest_ = std::max(latest_, latest);
-    }
     pending_.push_back(pending);
-    put_bytes(bytes_, record);
-  });
+  }
+  if (!options_.raw_clock) {
+    latest_ = std::max(latest_, latest);
+  }
 }
 
 // Between the time of a record and its place in the ring a virtual CPU can be taken away: some real
@@ -342,7 +392,7 @@ std::uint64_t Recorder::Impl::settled() {
 
 // Hands out what is not younger than `horizon`.
 void Recorder::Impl::read(std::uint64_t horizon, const Sink& sink) {
-  if (raw_clock_) {
+  if (options_.raw_clock) {
     latest_ = raw_clock();
   }
   // Samples first: a mapping recorded before a sample is then never read after it.
@@ -357,14 +407,14 @@ void Recorder::Impl::read(std::uint64_t horizon, const Sink& sink) {
                                   [&](const Pending& it) { return it.time > horizon; });
   std::for_each(pending_.begin(), young, [&](const Pending& it) { emit(it, sink); });
 
-  std::vector<std::byte> kept;
+  kept_.clear();
   for (auto it = young; it != pending_.end(); ++it) {
     const Bytes record = Bytes(bytes_).subspan(it->offset, it->size);
-    it->offset = kept.size();
-    put_bytes(kept, record);
+    it->offset = kept_.size();
+    put_bytes(kept_, record);
   }
   pending_.erase(pending_.begin(), young);
-  bytes_ = std::move(kept);
+  bytes_.swap(kept_);
   handed_out_ = horizon;
 }
 
@@ -466,7 +516,7 @@ void Recorder::Impl::emit_sample(Bytes record, const Sink& sink) {
   std::uint64_t length = 0;
   std::uint32_t raw_size = 0;
   chain_.clear();
-  if (!take(rest, head) || (layout_.call_chains && !take(rest, length)) ||
+  if (!take(rest, head) || (options_.layout.call_chains && !take(rest, length)) ||
       length > rest.size() / sizeof(std::uint64_t)) {
     return;
   }
@@ -476,7 +526,7 @@ void Recorder::Impl::emit_sample(Bytes record, const Sink& sink) {
   take(rest, raw_size);
   TracepointSample sample;
   if (!tracepoint_->decode(rest.first(std::min<std::size_t>(raw_size, rest.size())), sample) ||
-      sample.event >= layout_.events.size()) {
+      sample.event >= options_.layout.events.size()) {
     // Of no counter of the session, or from nobody's driver. Samples that the driver took and that
     // are not handed on are missed by the session's account.
     return;
@@ -489,11 +539,10 @@ void Recorder::Impl::emit_sample(Bytes record, const Sink& sink) {
 }
 
 void Recorder::Impl::emit_own_sample(std::span<std::byte> record, const Sink& sink) {
-  constexpr std::size_t kId = offsetof(OwnSampleHead, id);
-  const auto event = events_.find(value_at<std::uint64_t>(record, kId));
+  const auto event = events_.find(value_at<std::uint64_t>(record, kOwnId));
   if (event != events_.end()) {
     const std::uint64_t id = event_id(event->second);
-    std::memcpy(record.data() + kId, &id, sizeof id);
+    std::memcpy(record.data() + kOwnId, &id, sizeof id);
     sink(kOwnDomain, record);
   }
 }
@@ -508,7 +557,7 @@ Result<Recorder> Recorder::open(const RecorderOptions& options) {
     tracepoint = std::move(*found);
   }
   auto impl = std::make_unique<Impl>(options, std::move(tracepoint));
-  if (auto done = impl->open(options); !done) {
+  if (auto done = impl->open(); !done) {
     return std::unexpected(done.error());
   }
   return Recorder(std::move(impl));
@@ -523,8 +572,8 @@ Result<void> Recorder::start(const Sink& sink) {
   return impl_->start(sink);
 }
 
-Result<void> Recorder::wait(std::chrono::milliseconds limit) {
-  std::vector<pollfd> polled;
+Result<void> Recorder::wait(std::chrono::milliseconds limit, int also) {
+  std::vector<pollfd> polled = {{.fd = also, .events = POLLIN, .revents = 0}};
   for (const int descriptor : impl_->descriptors_) {
     polled.push_back({.fd = descriptor, .events = POLLIN, .revents = 0});
   }
@@ -545,6 +594,7 @@ void Recorder::drain(const Sink& sink) {
   const std::uint64_t horizon = impl_->settled();
   impl_->read(horizon, sink);
   impl_->remember_reading();
+  impl_->follow_cpus();
 }
 
 void Recorder::stop(const Sink& sink) {
@@ -564,6 +614,23 @@ std::uint64_t Recorder::handed_out() const {
 
 RecorderLosses Recorder::losses() const {
   return impl_->losses_;
+}
+
+std::vector<std::string> Recorder::notes() const {
+  std::vector<std::string> notes = impl_->notes_;
+  if (const auto lost = losses().sideband; lost != 0) {
+    notes.push_back(
+        fmt::format("{} records of mappings and names were lost: some samples of new processes "
+                    "have no image.",
+                    lost));
+  }
+  if (const auto throttled = losses().throttled; throttled != 0) {
+    notes.push_back(fmt::format(
+        "The kernel paused sampling {} times, as it took too much time: fewer samples were taken "
+        "than asked for. A larger count or a lower frequency helps.",
+        throttled));
+  }
+  return notes;
 }
 
 }  // namespace xenoprof::perf

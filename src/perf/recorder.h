@@ -25,14 +25,15 @@ inline constexpr std::uint16_t kOwnDomain = 0x7ff0;
 using Sink = std::function<void(std::uint16_t domain, Bytes record)>;
 
 struct RecorderOptions {
-  // Without countings, events[i] is what the driver's counter i counts.
+  // Without countings, events[i] is what the driver's counter i counts. With `outside`, events
+  // beyond the countings are the host's.
   Layout layout;
   // With countings: of these threads and all that they begin; empty: of the whole system.
   std::vector<std::int32_t> threads = {};
   // Samples begin when a thread of the above executes a program.
   bool from_exec = false;
-  // No samples: those of this system are taken by its host. Context switches are handed out, as
-  // PERF_RECORD_SWITCH_CPU_WIDE, to tell whose they are.
+  // Samples of this system are taken by its host (and by itself, of the countings if there are
+  // some). Context switches are handed out, as PERF_RECORD_SWITCH_CPU_WIDE, to tell whose they are.
   bool outside = false;
   // Times are CLOCK_MONOTONIC_RAW's, else of the kernel's own clock for perf.
   bool raw_clock = false;
@@ -53,7 +54,8 @@ struct RecorderLosses {
 
 class Recorder {
  public:
-  // Opens everything on every online CPU; nothing is recorded yet.
+  // Opens everything on every online CPU; nothing is recorded yet. A recording of the whole system
+  // takes in CPUs that come online later, within a second.
   static Result<Recorder> open(const RecorderOptions& options);
   Recorder(Recorder&&) noexcept;
   Recorder& operator=(Recorder&&) noexcept;
@@ -63,8 +65,8 @@ class Recorder {
   // Samples that are emitted before it returns are missed: arm the driver afterwards.
   Result<void> start(const Sink& sink);
 
-  // Sleeps until a ring is half full or the time is over.
-  Result<void> wait(std::chrono::milliseconds limit);
+  // Sleeps until a ring is half full, the time is over, or `also` can be read (-1: nothing else).
+  Result<void> wait(std::chrono::milliseconds limit, int also = -1);
 
   // Empties the rings and hands out what is old enough to be in order for sure: all that is as old
   // as what had been read 0.1 s ago.
@@ -77,6 +79,8 @@ class Recorder {
   std::uint64_t handed_out() const;
 
   RecorderLosses losses() const;
+  // Sentences about what the recording lacks, samples apart.
+  std::vector<std::string> notes() const;
 
  private:
   class Impl;

@@ -2,6 +2,7 @@
 #include "perf/records.h"
 
 #include <linux/perf_event.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstring>
@@ -23,16 +24,9 @@ struct Trailer {
 };
 static_assert(sizeof(Trailer) == 32);
 
-struct SampleFields {
-  std::uint64_t id;
-  std::uint64_t ip;
-  std::int32_t pid;
-  std::int32_t tid;
-  std::uint64_t time;
-  std::uint32_t cpu;
-  std::uint32_t reserved;
-};
-static_assert(sizeof(SampleFields) == 40);
+// All of x86-64 that unwinding may ask for (asm/perf_regs.h, enum perf_event_x86_regs): neither
+// flags nor segments.
+constexpr std::uint64_t kGeneralRegisters = 0xff01ff;
 
 // A record's size has 16 bits.
 constexpr std::size_t kMaxCallChain = 8000;
@@ -40,16 +34,33 @@ constexpr std::size_t kMaxText = 8192;
 
 }  // namespace
 
+bool has_periods(const Layout& layout) {
+  return std::ranges::any_of(layout.countings,
+                             [](const Counting& it) { return it.frequency != 0; });
+}
+
 std::uint64_t sample_type(const Layout& layout) {
   std::uint64_t type = PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_IP | PERF_SAMPLE_TID |
                        PERF_SAMPLE_TIME | PERF_SAMPLE_CPU;
   if (layout.call_chains) {
     type |= PERF_SAMPLE_CALLCHAIN;
   }
-  if (std::ranges::any_of(layout.countings, [](const Counting& it) { return it.frequency != 0; })) {
+  if (has_periods(layout)) {
     type |= PERF_SAMPLE_PERIOD;
   }
+  if (layout.stack_bytes != 0) {
+    type |= PERF_SAMPLE_REGS_USER | PERF_SAMPLE_STACK_USER;
+  }
   return type;
+}
+
+void apply(const Layout& layout, perf_event_attr& attr) {
+  attr.sample_type = sample_type(layout);
+  if (layout.stack_bytes != 0) {
+    attr.sample_regs_user = kGeneralRegisters;
+    attr.sample_stack_user = layout.stack_bytes;
+    attr.exclude_callchain_user = 1;
+  }
 }
 
 void RecordBuilder::put_text(std::string_view text) {
@@ -88,6 +99,9 @@ Bytes RecordBuilder::sample(std::uint64_t time, std::size_t event, Mode mode, st
                             .time = time,
                             .cpu = cpu,
                             .reserved = 0});
+  if (periods_) {
+    put(buffer_, std::uint64_t{1});  // it is one sample, of a count that is not known here
+  }
   if (call_chains_) {
     call_chain = call_chain.first(std::min(call_chain.size(), kMaxCallChain));
     put(buffer_, std::uint64_t{call_chain.size()});
@@ -109,7 +123,8 @@ Bytes RecordBuilder::kernel_mmap(std::uint64_t start, std::uint64_t length,
 Bytes RecordBuilder::mmap(std::uint64_t time, std::int32_t pid, std::int32_t tid,
                           std::uint64_t start, std::uint64_t length, std::uint64_t page_offset,
                           const Inode& inode, std::uint32_t protection, std::string_view path) {
-  begin(PERF_RECORD_MMAP2, PERF_RECORD_MISC_USER);
+  const bool data = (protection & PROT_EXEC) == 0;
+  begin(PERF_RECORD_MMAP2, PERF_RECORD_MISC_USER | (data ? PERF_RECORD_MISC_MMAP_DATA : 0));
   put(buffer_,
       MmapFields{
           .pid = pid, .tid = tid, .start = start, .length = length, .page_offset = page_offset});

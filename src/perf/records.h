@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <variant>
@@ -16,6 +17,8 @@
 #include "perf/bytes.h"
 #include "perf/counting.h"
 
+struct perf_event_attr;
+
 namespace xenoprof::perf {
 
 // What the attributes of a perf.data say, which is all one has to know to read its records. Whoever
@@ -23,6 +26,9 @@ namespace xenoprof::perf {
 struct Layout {
   std::vector<Event> events;  // those with samples, in the order of their attributes
   bool call_chains = false;
+  // Of the user's stack, copied with each sample so that its callers can be found without frame
+  // pointers; 0: none, and the call chains are the kernel's findings. Only beside `countings`.
+  std::uint32_t stack_bytes = 0;
   // By event, where this system's own perf counts them; else empty.
   std::vector<Counting> countings = {};
 
@@ -36,13 +42,31 @@ constexpr std::uint64_t event_id(std::size_t event) {
   return kSidebandId + 1 + event;
 }
 
+// Events are sampled by frequency: each sample tells its count.
+bool has_periods(const Layout& layout);
+
 // PERF_SAMPLE_* bits of every attribute that we write.
 std::uint64_t sample_type(const Layout& layout);
+// Sets them, and what else of an attribute says how its samples look.
+void apply(const Layout& layout, perf_event_attr& attr);
+
+// The most of a stack that fits into a record, whose size has 16 bits, beside the rest of a sample
+// with the longest call chain that kernel.perf_event_max_stack allows by default.
+inline constexpr std::uint32_t kMostStackBytes = 64'000;
 
 // Xen keeps this range for itself in every x86-64 PV domain (xen/include/public/arch-x86/xen.h,
 // HYPERVISOR_VIRT_START and _END); elsewhere it is a hole (Documentation/arch/x86/x86_64/mm.rst).
 inline constexpr std::uint64_t kXenStart = 0xffff800000000000u;
 inline constexpr std::uint64_t kXenEnd = 0xffff880000000000u;
+
+// What was copied of the user's registers and stack, for whoever looks for the callers.
+struct UserStack {
+  std::uint64_t mask = 0;   // 1 << PERF_REG_X86_*: those that are there
+  Bytes registers;          // a word each, in the order of the mask's bits; empty: of no user code
+  bool narrow = false;      // of 32-bit code
+  Bytes stack;              // from the stack pointer on
+  bool more_stack = false;  // than was asked for; else it ends there
+};
 
 // Views point into the bytes that were parsed, `call_chain` into the parser: both are gone with the
 // next parse().
@@ -56,10 +80,13 @@ struct SampleRecord {
   bool hypervisor = false;  // PERF_RECORD_MISC_HYPERVISOR, which we never write
   bool guest = false;       // of a virtual machine, whose addresses mean nothing here
   std::span<const std::uint64_t> call_chain;  // with PERF_CONTEXT_* markers
+  // With it the call chain is the kernel's part alone.
+  std::optional<UserStack> user_stack = {};
 };
 
 struct MmapRecord {
   bool kernel = false;
+  bool data = false;  // not executable
   std::int32_t pid = 0;
   std::int32_t tid = 0;
   std::uint64_t start = 0;
@@ -116,7 +143,8 @@ struct Record {
 // Makes records. What is returned lives until the next call.
 class RecordBuilder {
  public:
-  explicit RecordBuilder(const Layout& layout) : call_chains_(layout.call_chains) {}
+  explicit RecordBuilder(const Layout& layout)
+      : periods_(has_periods(layout)), call_chains_(layout.call_chains) {}
 
   // `call_chain` (with context markers) is left out when the layout has none.
   Bytes sample(std::uint64_t time, std::size_t event, Mode mode, std::uint64_t ip, std::int32_t pid,
@@ -124,7 +152,7 @@ class RecordBuilder {
   // A piece of the kernel's address space: "[kernel.kallsyms]_text", a module's file, "[xen]".
   Bytes kernel_mmap(std::uint64_t start, std::uint64_t length, std::uint64_t page_offset,
                     std::string_view path);
-  // An executable mapping.
+  // A mapping of a process.
   struct Inode {
     std::uint32_t major = 0;
     std::uint32_t minor = 0;
@@ -148,6 +176,7 @@ class RecordBuilder {
   Bytes end(std::int32_t pid, std::int32_t tid, std::uint64_t time, std::uint64_t id);
   Bytes close();
 
+  bool periods_;
   bool call_chains_;
   std::vector<std::byte> buffer_;
 };

@@ -11,8 +11,9 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
-#include <string>
 #include <utility>
+
+#include "perf/why_not_opened.h"
 
 namespace xenoprof::perf {
 namespace {
@@ -23,23 +24,6 @@ constexpr std::uint64_t kFormatLost = 1u << 4;
 int perf_event_open(perf_event_attr& attr, int task, int cpu) {
   return static_cast<int>(
       ::syscall(SYS_perf_event_open, &attr, task, cpu, -1, PERF_FLAG_FD_CLOEXEC));
-}
-
-std::string why_not_opened(int error) {
-  switch (error) {
-    case EACCES:
-    case EPERM:
-      return "; run as root or with CAP_PERFMON, or lower kernel.perf_event_paranoid to -1";
-    case ENOENT:
-    case EOPNOTSUPP:
-      return "; this machine has no counter for it";
-    case EMFILE:
-      return "; raise the limit of open files (`ulimit -n`)";
-    case EBUSY:
-      return "; another program holds the counters for itself";
-    default:
-      return "";
-  }
 }
 
 }  // namespace
@@ -59,7 +43,7 @@ Result<Ring::PerfEvent> Ring::open_event(perf_event_attr attr, int task) const {
   if (descriptor < 0) {
     const int error = errno;
     return fail("cannot open a perf event on CPU {}: {}{}", cpu_, std::strerror(error),
-                why_not_opened(error));
+                why_not_opened(error, attr));
   }
   return PerfEvent{descriptor, counts_lost};
 }
@@ -127,7 +111,6 @@ Ring& Ring::operator=(Ring&& other) noexcept {
   std::swap(memory_, other.memory_);
   std::swap(memory_size_, other.memory_size_);
   std::swap(data_size_, other.data_size_);
-  std::swap(wrapped_, other.wrapped_);
   return *this;
 }
 
@@ -155,34 +138,19 @@ void Ring::disable() {
   }
 }
 
-void Ring::read(const std::function<void(Bytes)>& take) {
+void Ring::read(std::vector<std::byte>& records) {
   auto* const control = reinterpret_cast<perf_event_mmap_page*>(memory_);
   const std::byte* const data = memory_ + (memory_size_ - data_size_);
-  // The kernel writes the records before it moves data_head, and reuses their room only after we
-  // moved data_tail.
+  // The kernel writes the records before it moves data_head, from one record's end to another's,
+  // and reuses their room only after we moved data_tail.
   const std::uint64_t head =
       std::atomic_ref<__u64>(control->data_head).load(std::memory_order_acquire);
-  std::uint64_t tail = control->data_tail;
-  while (head - tail >= sizeof(perf_event_header)) {
-    const std::size_t offset = tail & (data_size_ - 1);
-    perf_event_header header;
-    // Records are multiples of 8 bytes, so a header never wraps around.
-    std::memcpy(&header, data + offset, sizeof header);
-    if (header.size < sizeof header || header.size > head - tail) {
-      tail = head;  // cannot happen; starting afresh beats going astray
-      break;
-    }
-    const std::size_t first = std::min<std::size_t>(header.size, data_size_ - offset);
-    if (first == header.size) {
-      take(Bytes(data + offset, header.size));
-    } else {
-      wrapped_.assign(data + offset, data + offset + first);
-      wrapped_.insert(wrapped_.end(), data, data + (header.size - first));
-      take(wrapped_);
-    }
-    tail += header.size;
-  }
-  std::atomic_ref<__u64>(control->data_tail).store(tail, std::memory_order_release);
+  const std::size_t size = std::min<std::uint64_t>(head - control->data_tail, data_size_);
+  const std::size_t offset = control->data_tail & (data_size_ - 1);
+  const std::size_t first = std::min(size, data_size_ - offset);
+  put_bytes(records, Bytes(data + offset, first));
+  put_bytes(records, Bytes(data, size - first));
+  std::atomic_ref<__u64>(control->data_tail).store(head, std::memory_order_release);
 }
 
 std::uint64_t Ring::lost(std::size_t event) const {

@@ -6,7 +6,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "model/result.h"
@@ -34,8 +33,8 @@ class Ring {
   Result<void> enable();
   void disable();
 
-  // Hands out every whole record and makes its room free again. The bytes live during the call.
-  void read(const std::function<void(Bytes)>& take);
+  // Appends all records, each of them whole, and makes their room free again.
+  void read(std::vector<std::byte>& records);
 
   // Records of an event that found no room since enable(), where the kernel counts them (Linux 6.0
   // and later); else 0, and PERF_RECORD_LOST tells of all but the last.
@@ -56,7 +55,6 @@ class Ring {
   std::byte* memory_ = nullptr;    // a control page, then the data
   std::size_t memory_size_ = 0;
   std::size_t data_size_ = 0;
-  std::vector<std::byte> wrapped_;
 };
 
 }  // namespace xenoprof::perf

@@ -5,7 +5,6 @@
 #include <sys/utsname.h>
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -15,6 +14,8 @@
 #include <system_error>
 #include <vector>
 
+#include "model/number.h"
+
 namespace xenoprof::perf {
 namespace {
 
@@ -23,14 +24,6 @@ namespace fs = std::filesystem;
 // Where x86-64 Linux may have its text and modules (Documentation/arch/x86/x86_64/mm.rst).
 constexpr std::uint64_t kTextStart = 0xffffffff80000000u;
 constexpr std::uint64_t kModulesEnd = 0xffffffffff000000u;
-
-template <class T>
-std::optional<T> number(std::string_view text, int base = 10) {
-  T value = 0;
-  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  return parsed.ec == std::errc() && parsed.ptr == text.data() + text.size() ? std::optional(value)
-                                                                             : std::nullopt;
-}
 
 // The entries of a /proc folder that are numbers. Empty when it vanished.
 std::vector<std::int32_t> numbers_in(const fs::path& folder) {
@@ -111,8 +104,9 @@ std::vector<Module> modules() {
 }
 
 // One line of /proc/<pid>/maps: start-end perms offset major:minor inode path
-void synthesize_mapping(RecordBuilder& builder, const std::function<void(Bytes)>& take,
-                        std::int32_t pid, const std::string& line) {
+void synthesize_mapping(RecordBuilder& builder, bool unwinding,
+                        const std::function<void(Bytes)>& take, std::int32_t pid,
+                        const std::string& line) {
   unsigned long start = 0;
   unsigned long end = 0;
   unsigned long offset = 0;
@@ -121,13 +115,16 @@ void synthesize_mapping(RecordBuilder& builder, const std::function<void(Bytes)>
   unsigned long number = 0;
   int path_at = 0;
   if (std::sscanf(line.c_str(), "%lx-%lx %4s %lx %x:%x %lu %n", &start, &end, permissions, &offset,
-                  &inode.major, &inode.minor, &number, &path_at) < 7 ||
-      permissions[2] != 'x') {
+                  &inode.major, &inode.minor, &number, &path_at) < 7) {
     return;
   }
   inode.number = number;
   const std::string path = path_at > 0 ? line.substr(static_cast<std::size_t>(path_at)) : "";
-  std::uint32_t protection = PROT_EXEC;
+  const bool code = permissions[2] == 'x';
+  if (!code && !(unwinding && permissions[1] != 'w' && path.starts_with('/'))) {
+    return;
+  }
+  std::uint32_t protection = code ? PROT_EXEC : 0;
   protection |= permissions[0] == 'r' ? PROT_READ : 0;
   protection |= permissions[1] == 'w' ? PROT_WRITE : 0;
   take(builder.mmap(0, pid, pid, start, end - start, offset, inode, protection,
@@ -160,7 +157,8 @@ void synthesize_kernel(RecordBuilder& builder, const std::function<void(Bytes)>&
   }
 }
 
-void synthesize_processes(RecordBuilder& builder, const std::function<void(Bytes)>& take) {
+void synthesize_processes(RecordBuilder& builder, bool unwinding,
+                          const std::function<void(Bytes)>& take) {
   for (const std::int32_t pid : numbers_in("/proc")) {
     const fs::path process = fs::path("/proc") / std::to_string(pid);
     auto threads = numbers_in(process / "task");
@@ -176,7 +174,7 @@ void synthesize_processes(RecordBuilder& builder, const std::function<void(Bytes
     }
     std::ifstream maps(process / "maps");
     for (std::string line; std::getline(maps, line);) {
-      synthesize_mapping(builder, take, pid, line);
+      synthesize_mapping(builder, unwinding, take, pid, line);
     }
   }
 }

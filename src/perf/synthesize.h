@@ -12,6 +12,8 @@ namespace xenoprof::perf {
 void synthesize_kernel(RecordBuilder& builder, const std::function<void(Bytes)>& take);
 
 // Names and executable mappings of every process. One that vanishes meanwhile is left out.
-void synthesize_processes(RecordBuilder& builder, const std::function<void(Bytes)>& take);
+// `unwinding`: with the files' constant data, too, where perf looks for how to unwind stacks.
+void synthesize_processes(RecordBuilder& builder, bool unwinding,
+                          const std::function<void(Bytes)>& take);
 
 }  // namespace xenoprof::perf

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <algorithm>
-#include <charconv>
 #include <optional>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "model/number.h"
 #include "pprof.pb.h"
 #include "pprof/gzip.h"
 #include "pprof/parts.h"
@@ -85,15 +85,11 @@ std::optional<Event> event_of_comment(std::string_view comment) {
       between < kBefore.size()) {
     return std::nullopt;
   }
-  Event event;
-  event.name = comment.substr(kBefore.size(), between - kBefore.size());
-  const std::string_view number = comment.substr(between + kBetween.size());
-  const auto [end, error] =
-      std::from_chars(number.data(), number.data() + number.size(), event.count);
-  if (error != std::errc() || end != number.data() + number.size()) {
+  const auto count = number<std::uint64_t>(comment.substr(between + kBetween.size()));
+  if (!count) {
     return std::nullopt;
   }
-  return event;
+  return Event{std::string(comment.substr(kBefore.size(), between - kBefore.size())), *count};
 }
 
 Result<void> Decoder::events() {

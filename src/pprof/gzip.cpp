@@ -11,6 +11,8 @@ namespace xenoprof::pprof {
 namespace {
 
 constexpr int kGzipWindow = 15 + 16;  // the largest window; 16 asks for a gzip header
+// Half the work of zlib's usual 6 for 2 to 3 % more bytes.
+constexpr int kLevel = 5;
 constexpr std::size_t kChunk = std::size_t{256} << 10;
 constexpr std::size_t kMostAtOnce = std::numeric_limits<uInt>::max();
 
@@ -27,8 +29,7 @@ void feed(z_stream& stream, std::string_view& input) {
 }  // namespace
 
 Gzip::Gzip() : stream_(std::make_unique<z_stream>()) {
-  deflateInit2(stream_.get(), Z_DEFAULT_COMPRESSION, Z_DEFLATED, kGzipWindow, 8,
-               Z_DEFAULT_STRATEGY);
+  deflateInit2(stream_.get(), kLevel, Z_DEFLATED, kGzipWindow, 8, Z_DEFAULT_STRATEGY);
 }
 
 Gzip::~Gzip() {

@@ -51,6 +51,7 @@ Result<Recorded> read_perf_data(const std::filesystem::path& path, Parts parts,
   perf::Interpreter interpreter(reader->layout(), perf::Interpreter::Kind::kOwn,
                                 {.chains = parts.stacks, .threads = parts.threads},
                                 perf::StackCounter::Where::kInThread);
+  interpreter.set_build_ids(reader->build_ids());  // a pipe tells them at its end alone
   SymbolSources symbols{.lines = parts.lines || parts.inlined_frames};
   auto kernel = read_kernel_ahead(symbols);
   std::error_code error;
@@ -72,6 +73,9 @@ Result<Recorded> read_perf_data(const std::filesystem::path& path, Parts parts,
   interpreter.set_build_ids(reader->build_ids());
   const auto by_path_alone = unidentified(interpreter.profile());
   Recorded recorded{std::move(interpreter.profile()), {}, reader->notes()};
+  for (std::string& note : interpreter.notes()) {
+    recorded.notes.push_back(std::move(note));
+  }
   symbols.loaded_at = interpreter.loaded_at();
   for (std::string& note : resolve(recorded.profile, symbols, std::move(kernel))) {
     recorded.notes.push_back(std::move(note));

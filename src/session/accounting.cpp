@@ -95,4 +95,13 @@ DomainTotals account(std::span<const Event> events, std::span<const VcpuTotals> 
   return result;
 }
 
+bool is_within(const Profile& profile, std::span<const std::uint64_t> samples) {
+  for (std::size_t event = 0; event < samples.size(); ++event) {
+    if (profile.total(event) > samples[event]) {
+      return false;
+    }
+  }
+  return true;
+}
+
 }  // namespace xenoprof

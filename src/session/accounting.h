@@ -8,6 +8,7 @@
 
 #include "hypervisor/xenoprof_device.h"
 #include "model/event.h"
+#include "model/profile.h"
 #include "report/session_file.h"
 
 namespace xenoprof {
@@ -33,5 +34,8 @@ struct Received {
 // `final`: the totals were read after the end. Who the domain is remains to be filled in.
 DomainTotals account(std::span<const Event> events, std::span<const VcpuTotals> totals,
                      const Received& received, bool final);
+
+// The profile has no more samples of any event than that.
+bool is_within(const Profile& profile, std::span<const std::uint64_t> samples);
 
 }  // namespace xenoprof

@@ -44,8 +44,11 @@ perf::Interpreter DomainData::new_interpreter() const {
       layout_, passive_ ? perf::Interpreter::Kind::kPassive : perf::Interpreter::Kind::kOwn);
 }
 
-void DomainData::interpret_at_once() {
+void DomainData::interpret_at_once(const std::optional<Machines>& machines) {
   interpreter_.emplace(new_interpreter());
+  if (machines) {
+    interpreter_->set_machines(machines->host, machines->by_process);
+  }
 }
 
 Profile* DomainData::profile_so_far() {
@@ -89,6 +92,11 @@ void DomainData::add_own(perf::Bytes record) {
     ++arrived_[perf::value_at<std::uint64_t>(record, sizeof(perf_event_header)) -
                perf::event_id(0)];
   }
+  if (interpreter_) {
+    if (const auto parsed = parser_.parse(record)) {
+      interpreter_->add(*parsed);
+    }
+  }
   if (written_ && writer_) {
     written_ = writer_->write(record);
   }
@@ -101,10 +109,9 @@ Profile DomainData::profile() {
   return read_again(new_interpreter());
 }
 
-Profile DomainData::host_profile(std::string_view host,
-                                 const std::unordered_map<std::int32_t, std::string>& machines) {
+Profile DomainData::host_profile(const Machines& machines) {
   perf::Interpreter interpreter(layout_);
-  interpreter.set_machines(host, machines);
+  interpreter.set_machines(machines.host, machines.by_process);
   return read_again(std::move(interpreter));
 }
 
@@ -140,6 +147,7 @@ Profile DomainData::read_again(perf::Interpreter interpreter) {
   if (!read && written_) {
     written_ = read;
   }
+  notes_ = interpreter.notes();
   return std::move(interpreter.profile());
 }
 

@@ -26,9 +26,16 @@ class DomainData {
   static Result<DomainData> create(const std::filesystem::path& path, const perf::Layout& layout,
                                    bool passive);
 
+  // By the numbers of the processes that serve a machine its name: what they did is the machine's,
+  // all else `host`'s. Guests' own samples are left out.
+  struct Machines {
+    std::string host;
+    std::unordered_map<std::int32_t, std::string> by_process;
+  };
+
   // Before the first add(): makes the profile as records come, to be looked at meanwhile. Else that
-  // is left for the end.
-  void interpret_at_once();
+  // is left for the end. `machines`: of a KVM host's records.
+  void interpret_at_once(const std::optional<Machines>& machines = {});
   // None unless the above.
   Profile* profile_so_far();
 
@@ -46,12 +53,12 @@ class DomainData {
   // What came, without names; without file nothing, unless it was interpreted at once. After the
   // last add(), and only for a domain that sent no profile of its own: this takes time.
   Profile profile();
-  // The same of a KVM host's records: by the numbers of the processes that serve a machine its
-  // name. What they did is the machine's, all else `host`'s; guests' own samples are left out.
-  Profile host_profile(std::string_view host,
-                       const std::unordered_map<std::int32_t, std::string>& machines);
+  // The same of a KVM host's records.
+  Profile host_profile(const Machines& machines);
   // Of a KVM host's records, what that process's guest did, seen from outside.
   Profile guest_profile(std::int32_t process);
+  // Of the last profile that was made of the file: what is missing in it, a sentence each.
+  std::vector<std::string> notes() const { return notes_; }
   // The domain does not take part after all: takes the file away.
   void discard();
   // The last call; `more` are records to be added at the end.
@@ -71,6 +78,7 @@ class DomainData {
   std::optional<perf::Interpreter> interpreter_;  // at once
   std::vector<std::uint64_t> arrived_;
   Result<void> written_;
+  std::vector<std::string> notes_;
 };
 
 }  // namespace xenoprof

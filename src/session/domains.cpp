@@ -35,7 +35,7 @@ Result<ChosenDomains> choose_domains(const SessionRequest& request,
       chosen.passive.push_back(*domain);
     }
   }
-  for (const auto& [name, path] : request.kernel_symbols) {
+  for (const auto& [name, unused] : request.kernel_symbols) {
     if (std::ranges::find(request.passive, name) == request.passive.end()) {
       return fail("--kernel-symbols names '{}', which is not among the passive domains", name);
     }

@@ -322,7 +322,8 @@ SymbolSources Session::passive_symbols(const Peer& peer) const {
   SymbolSources sources{.kallsyms = {}, .xensyms = {}, .own_files = false};
   if (const auto given = request_.kernel_symbols.find(peer.domain.name);
       given != request_.kernel_symbols.end()) {
-    sources.kallsyms = given->second;
+    sources.kallsyms = given->second.file;
+    sources.kernel_offset = given->second.offset;
   }
   return sources;
 }

@@ -13,6 +13,7 @@
 #include "model/result.h"
 #include "report/progress.h"
 #include "report/session_file.h"
+#include "symbols/kernel_symbols.h"
 
 namespace xenoprof {
 
@@ -21,7 +22,7 @@ struct SessionRequest {
   std::vector<std::string> domains;  // "all": every domain; none: dom0 and all that have an agent
   std::vector<std::string> passive;
   // A passive domain's kallsyms or System.map, by its name.
-  std::map<std::string, std::filesystem::path> kernel_symbols;
+  std::map<std::string, KernelList> kernel_symbols;
   bool call_chains = false;
   bool allow_missing = false;  // go on without a domain that does not take part
   // Ask the domains how their samples stand, for SessionProgress::profile.

@@ -5,25 +5,24 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <functional>
 #include <numeric>
+#include <thread>
 #include <utility>
 
+#include "perf/record_fields.h"
 #include "session/accounting.h"
 #include "session/agent_channel.h"
+#include "session/outline.h"
 #include "session/protocol.h"
-#include "symbols/resolve.h"
 
 namespace xenoprof {
 namespace {
 
+namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
-// How long an agent may take over one step. Generous: an emulated or busy guest is slow.
-constexpr auto kStepLimit = 15s;
-// Resolving names reads every image that was sampled; before that there is a sign of life.
-constexpr auto kFinishLimit = 60s;
-constexpr auto kSignOfLife = 15s;
 constexpr auto kSendEvery = 500ms;
 // Within one of the agent's largest messages, at 25 bytes a sample.
 constexpr int kSendAtOnce = 2000;
@@ -33,16 +32,8 @@ constexpr std::size_t kMostUnsent = std::size_t{16} << 20;
 // The relation of the clocks changes when a guest is migrated, or writes its counter.
 constexpr auto kReadClocksEvery = 1s;
 constexpr auto kSearchEvery = 1s;
-
-// The head of a sample as RecordBuilder and the kernel write it (perf/records.cpp, SampleFields).
-struct SampleHead {
-  perf_event_header header;
-  std::uint64_t id;
-  std::uint64_t ip;
-  std::int32_t pid;
-  std::int32_t tid;
-  std::uint64_t time;
-};
+// While samples are taken; an answer that takes longer is heard later, and tells less.
+constexpr auto kAnswerLimit = 2ms;
 
 bool is_of_guest(const perf_event_header& header) {
   const unsigned mode = header.misc & PERF_RECORD_MISC_CPUMODE_MASK;
@@ -50,23 +41,22 @@ bool is_of_guest(const perf_event_header& header) {
          (mode == PERF_RECORD_MISC_GUEST_KERNEL || mode == PERF_RECORD_MISC_GUEST_USER);
 }
 
-bool is_within(const Profile& profile, const std::vector<std::uint64_t>& taken) {
-  for (std::size_t event = 0; event < taken.size(); ++event) {
-    if (profile.total(event) > taken[event]) {
-      return false;
-    }
-  }
-  return true;
+// CLOCK_REALTIME in nanoseconds.
+std::uint64_t real_clock() {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                        std::chrono::system_clock::now().time_since_epoch())
+                                        .count());
 }
 
 }  // namespace
 
-Result<KvmGuests> KvmGuests::find(const GuestsRequest& request) {
-  auto machines = list_kvm_machines();
+Result<KvmGuests> KvmGuests::find(const GuestsRequest& request, fs::path root,
+                                  const AgentLimits& limits) {
+  auto machines = list_kvm_machines(root);
   if (!machines) {
     return std::unexpected(machines.error());
   }
-  KvmGuests guests(request);
+  KvmGuests guests(request, std::move(root), limits);
   for (KvmMachine& machine : *machines) {
     guests.add(std::move(machine));
   }
@@ -149,19 +139,34 @@ Result<void> KvmGuests::settle_missing() {
   return {};
 }
 
-Result<void> KvmGuests::begin(const perf::Layout& layout, const std::filesystem::path& output,
+Result<void> KvmGuests::begin(const perf::Layout& layout, const fs::path& output, bool live,
                               const Cancelled& cancelled) {
   layout_ = layout;
   output_ = output;
-  if (!request_.guest_sampling) {
-    layout_.call_chains = false;  // the host does not look into a guest's stack
-    for (perf::Counting& counting : layout_.countings) {
+  if (live) {
+    parser_.emplace(layout);
+    for (Guest& guest : guests_) {
+      watch(guest);
+    }
+  }
+  agents_ = layout;
+  for (perf::Counting& counting : agents_.countings) {
+    counting.guests = false;
+  }
+  std::vector<perf::Counting> own;
+  if (request_.sampling == GuestSampling::kByBoth) {
+    own = agents_.countings;
+    agents_.events = with_guests_own(layout.events);
+  }
+  if (request_.sampling != GuestSampling::kByGuest) {
+    // The host does not look into a guest's stack.
+    agents_.call_chains = layout.call_chains && request_.sampling == GuestSampling::kByBoth;
+    agents_.stack_bytes = 0;
+    for (perf::Counting& counting : agents_.countings) {
       counting.frequency = 0;
     }
   }
-  for (perf::Counting& counting : layout_.countings) {
-    counting.guests = false;
-  }
+  agents_.countings.insert(agents_.countings.begin(), own.begin(), own.end());
   peers_.active.reserve(guests_.size());
   for (Guest& guest : guests_) {
     const std::string& name = guest.machine.name;
@@ -173,13 +178,13 @@ Result<void> KvmGuests::begin(const perf::Layout& layout, const std::filesystem:
       peers_.active.emplace_back().drop(dialled.error().message);
     }
   }
-  peers_.agreed(layout_.events);
+  peers_.agreed(agents_.events);
   return prepare(cancelled);
 }
 
 Result<void> KvmGuests::prepare(const Cancelled& cancelled) {
   const auto step = [&](const char* what) -> Result<void> {
-    if (!peers_.await(kStepLimit, what, cancelled)) {
+    if (!peers_.await(limits_.step, what, cancelled)) {
       return fail("interrupted before the session began: nothing was recorded");
     }
     return settle_missing();
@@ -192,26 +197,39 @@ Result<void> KvmGuests::prepare(const Cancelled& cancelled) {
   to_wire(layout_.events, *request.mutable_events());
   for (int i = 0; i < request.events_size(); ++i) {
     request.mutable_events(i)->set_frequency(
-        layout_.countings[static_cast<std::size_t>(i)].frequency);
+        agents_.countings[static_cast<std::size_t>(i)].frequency);
   }
-  request.set_call_chains(layout_.call_chains);
-  request.set_sampling(request_.guest_sampling ? wire::ToParticipant::Prepare::SELF
-                                               : wire::ToParticipant::Prepare::HOST);
+  request.set_call_chains(agents_.call_chains);
+  request.set_live(parser_.has_value());
+  using Prepare = wire::ToParticipant::Prepare;
+  request.set_sampling(request_.sampling == GuestSampling::kByHost    ? Prepare::HOST
+                       : request_.sampling == GuestSampling::kByGuest ? Prepare::SELF
+                                                                      : Prepare::BOTH);
   for (Guest& guest : guests_) {
     if (guest.peer) {
       Peer& peer = peers_.active[*guest.peer];
-      auto data = DomainData::create(output_ / (guest.machine.name + ".perf.data"), layout_, false);
+      auto data = DomainData::create(
+          output_.empty() ? output_ : output_ / (guest.machine.name + ".perf.data"), agents_,
+          false);
       if (!data) {
         return std::unexpected(data.error());
       }
       peer.data = std::move(*data);
-      if (!request_.guest_sampling) {
+      if (!samples_itself_only(guest)) {
         read_clocks(guest);
       }
     }
   }
   peers_.ask_all(prepare);
   if (auto done = step("get ready"); !done) {
+    return done;
+  }
+  for (Guest& guest : guests_) {
+    if (guest.told) {
+      learn_clock(guest, cancelled);
+    }
+  }
+  if (auto done = settle_missing(); !done) {
     return done;
   }
   wire::ToParticipant arm;
@@ -221,8 +239,8 @@ Result<void> KvmGuests::prepare(const Cancelled& cancelled) {
     return done;
   }
   peers_.started();
-  const perf::TscLook now = perf::look_at_tsc();
-  tsc_of_raw_.add(now.raw, now.tsc);
+  look_at_host();
+  taking_ = true;
   sent_ = clocks_read_ = searched_ = Clock::now();
   return {};
 }
@@ -239,13 +257,91 @@ void KvmGuests::read_clocks(Guest& guest) {
   }
   guest.clocks.resize(guest.machine.vcpus.size());
   for (std::size_t i = 0; i < guest.clocks.size(); ++i) {
-    const auto clock = tsc_relation(guest.machine, guest.machine.vcpus[i].number);
-    if (!clock) {
-      peer->drop(fmt::format("its clock cannot be told: {}", clock.error().message));
+    if (guest.told) {
+      guest.clocks[i] = guest.told->relation();
+    } else if (const auto clock =
+                   tsc_relation(guest.machine, guest.machine.vcpus[i].number, root_)) {
+      guest.clocks[i] = *clock;
+    } else if (taking_) {
+      peer->drop(clock.error().message);
       return;
+    } else {
+      guest.told.emplace();
+      guest.untold = clock.error().message;
     }
-    guest.clocks[i] = *clock;
   }
+}
+
+void KvmGuests::ask_clock(Guest& guest, Clock::duration limit) {
+  Peer* const peer = connected(guest);
+  if (peer == nullptr) {
+    return;
+  }
+  if (peer->clock) {  // late
+    hear_clock(guest, *std::exchange(peer->clock, std::nullopt));
+  }
+  if (!peer->clock_asked) {
+    guest.asked_at = look_at_host().tsc;
+    peers_.ask_clock(*peer);
+  }
+  const auto deadline = Clock::now() + limit;
+  while (peer->connection && !peer->clock && Clock::now() < deadline) {
+    peers_.wait_for_messages(1ms);
+  }
+  if (peer->clock) {
+    hear_clock(guest, *std::exchange(peer->clock, std::nullopt));
+  }
+}
+
+void KvmGuests::hear_clock(Guest& guest, const wire::FromParticipant::Clock& clock) {
+  const std::uint64_t heard_at = look_at_host().tsc;
+  guest.told->add(guest.asked_at, heard_at, clock.tsc());
+  if (clock.host_realtime() == 0) {
+    return;
+  }
+  // KVM told the guest our clock of the moment. Both sides tell that by looks at two clocks,
+  // between which an emulated or busy CPU loses some time.
+  constexpr std::uint64_t kWithin = 25'000;  // ns
+  const std::uint64_t ago = real_clock() - clock.host_realtime();
+  const std::uint64_t raw = perf::raw_clock() - ago;
+  const std::uint64_t before = tsc_of_raw_.other_at(raw - kWithin);
+  const std::uint64_t after = tsc_of_raw_.other_at(raw + kWithin);
+  if (guest.asked_at <= before && before <= after && after <= heard_at) {
+    guest.told->add(before, after, clock.tsc());
+  }
+}
+
+void KvmGuests::learn_clock(Guest& guest, const Cancelled& cancelled) {
+  constexpr int kTimes = 20;
+  constexpr auto kLimit = 1s;
+  // After which another rate shows as 50 us: KVM scales by 250 ppm or more.
+  constexpr auto kPause = 200ms;
+  for (int i = 0; i <= kTimes && !cancelled(); ++i) {
+    if (i == kTimes) {
+      std::this_thread::sleep_for(kPause);
+    }
+    ask_clock(guest, kLimit);
+    if (const Peer* const peer = connected(guest); peer == nullptr || peer->clock_asked) {
+      break;
+    }
+  }
+  Peer* const peer = connected(guest);
+  if (peer == nullptr) {
+    return;
+  }
+  if (!guest.told->known()) {
+    peer->drop(fmt::format("{}, nor by its agent", guest.untold));
+  } else if (guest.told->changes() != 0) {
+    peer->drop(fmt::format("{}, and it runs at another rate than the host's", guest.untold));
+  } else {
+    read_clocks(guest);
+  }
+}
+
+perf::TscLook KvmGuests::look_at_host() {
+  const perf::TscLook look = perf::look_at_tsc();
+  tsc_of_raw_.add(look.raw, look.tsc);
+  return look;
 }
 
 const KvmGuests::Place* KvmGuests::find_again(std::int32_t thread) {
@@ -254,7 +350,7 @@ const KvmGuests::Place* KvmGuests::find_again(std::int32_t thread) {
     return nullptr;
   }
   searched_ = now;
-  auto machines = list_kvm_machines();
+  auto machines = list_kvm_machines(root_);
   if (!machines) {
     return nullptr;
   }
@@ -265,7 +361,7 @@ const KvmGuests::Place* KvmGuests::find_again(std::int32_t thread) {
       known->machine.vcpus = std::move(machine.vcpus);
       add_vcpus(static_cast<std::size_t>(known - guests_.begin()));
       read_clocks(*known);
-    } else {
+    } else if (!parser_) {
       notes_.push_back(
           fmt::format("{} came during the session: it is seen from outside only", machine.name));
       add(std::move(machine));
@@ -276,24 +372,36 @@ const KvmGuests::Place* KvmGuests::find_again(std::int32_t thread) {
 }
 
 void KvmGuests::take(perf::Bytes record) {
-  if (record.size() < sizeof(SampleHead) + sizeof(std::uint32_t)) {
+  if (record.size() < sizeof(perf_event_header) + sizeof(perf::SampleFields) ||
+      !is_of_guest(perf::value_at<perf_event_header>(record, 0))) {
     return;
   }
-  const auto head = perf::value_at<SampleHead>(record, 0);
-  if (!is_of_guest(head.header)) {
-    return;
-  }
+  const auto head = perf::value_at<perf::SampleFields>(record, sizeof(perf_event_header));
   const std::size_t event = head.id - perf::event_id(0);
   std::vector<std::uint64_t>& taken = taken_[head.pid];
   taken.resize(layout_.events.size());
   ++taken[event];
+  if (parser_) {
+    const auto served = std::ranges::find(guests_, head.pid,
+                                          [](const Guest& guest) { return guest.machine.process; });
+    if (served == guests_.end()) {
+      return;  // it came during the session: the host's profile has its samples
+    }
+    if (const auto parsed = parser_->parse(record)) {
+      served->outside->add(*parsed);
+    }
+  }
+  // A thread that ended may have left its number to another machine's.
   const auto known = vcpus_.find(head.tid);
-  const Place* const place = known != vcpus_.end() ? &known->second : find_again(head.tid);
-  if (place == nullptr) {
+  const Place* const place =
+      known != vcpus_.end() && guests_[known->second.guest].machine.process == head.pid
+          ? &known->second
+          : find_again(head.tid);
+  if (place == nullptr || guests_[place->guest].machine.process != head.pid) {
     return;
   }
   Guest& guest = guests_[place->guest];
-  if (request_.guest_sampling || connected(guest) == nullptr ||
+  if (samples_itself_only(guest) || connected(guest) == nullptr ||
       place->vcpu >= guest.clocks.size()) {
     return;
   }
@@ -330,8 +438,7 @@ void KvmGuests::send(Guest& guest, bool due) {
 }
 
 void KvmGuests::pump(std::uint64_t complete_to) {
-  const perf::TscLook look = perf::look_at_tsc();
-  tsc_of_raw_.add(look.raw, look.tsc);
+  look_at_host();
   complete_to_ = std::max(complete_to_, complete_to);
   const auto now = Clock::now();
   const bool due = now - sent_ >= kSendEvery;
@@ -339,14 +446,53 @@ void KvmGuests::pump(std::uint64_t complete_to) {
   sent_ = due ? now : sent_;
   clocks_read_ = clocks_due ? now : clocks_read_;
   for (Guest& guest : guests_) {
-    if (!request_.guest_sampling) {
-      send(guest, due);
+    if (samples_itself_only(guest)) {
+      continue;
     }
-    if (clocks_due && !request_.guest_sampling) {
+    send(guest, due);
+    if (clocks_due) {
+      if (guest.told) {
+        ask_clock(guest, kAnswerLimit);
+      }
       read_clocks(guest);
     }
   }
   peers_.wait_for_messages(0ms);
+}
+
+void KvmGuests::watch(Guest& guest) {
+  guest.outside.emplace(layout_, perf::Interpreter::Kind::kPassive);
+  guest.outside->guest_samples_only(guest.machine.process);
+  guest.names.emplace(symbols_of(guest));
+}
+
+void KvmGuests::look(Profile& profile) {
+  peers_.peek();
+  for (Guest& guest : guests_) {
+    Peer* const peer = guest.peer ? &peers_.active[*guest.peer] : nullptr;
+    if (peer != nullptr && peer->interim && is_told_more_than_taken(guest, *peer->interim)) {
+      peer->drop("its agent tells of more samples than were taken of it");
+    }
+    if (connected(guest) != nullptr || samples_itself_only(guest)) {
+      if (peer->interim) {
+        profile.merge(*peer->interim, guest.machine.name);
+      }
+    } else {
+      Profile& outside = guest.outside->profile();
+      guest.names->name(outside);
+      profile.merge(outline(outside), guest.machine.name);
+    }
+  }
+}
+
+SymbolSources KvmGuests::symbols_of(const Guest& guest) const {
+  SymbolSources sources{.kallsyms = {}, .xensyms = {}, .own_files = false};
+  if (const auto given = request_.kernel_symbols.find(guest.machine.name);
+      given != request_.kernel_symbols.end()) {
+    sources.kallsyms = given->second.file;
+    sources.kernel_offset = given->second.offset;
+  }
+  return sources;
 }
 
 void KvmGuests::end() {
@@ -354,14 +500,14 @@ void KvmGuests::end() {
   wire::ToParticipant stop;
   stop.mutable_stop();
   for (Guest& guest : guests_) {
-    if (!request_.guest_sampling) {
+    if (!samples_itself_only(guest)) {
       send(guest, true);
     }
   }
   peers_.ask_all(stop);
   const auto asked = Clock::now();
-  peers_.await(kFinishLimit, "finish", [&] {
-    if (Clock::now() - asked > kSignOfLife) {
+  peers_.await(limits_.finish, "finish", [&] {
+    if (Clock::now() - asked > limits_.sign_of_life) {
       peers_.drop_silent(asked);
     }
     return false;
@@ -390,13 +536,98 @@ std::vector<std::uint64_t> KvmGuests::taken() const {
 void KvmGuests::progress(SessionProgress& now) const {
   for (const Guest& guest : guests_) {
     const Peer* const peer = guest.peer ? &peers_.active[*guest.peer] : nullptr;
-    const auto taken = taken_of(guest);
+    const auto by_host = taken_of(guest);
+    std::uint64_t taken = std::reduce(by_host.begin(), by_host.end());
+    std::uint64_t lost = 0;
+    if (peer != nullptr && peer->data && request_.sampling != GuestSampling::kByHost) {
+      const auto& inside = peer->data->arrived();
+      taken = std::reduce(inside.begin(), inside.end(), samples_itself_only(guest) ? 0 : taken);
+      lost = peer->ring_lost;
+    }
     now.domains.push_back({.name = guest.machine.name,
                            .role = peer != nullptr ? "active" : "passive",
-                           .taken = std::reduce(taken.begin(), taken.end()),
-                           .lost = 0,
+                           .taken = taken + lost,
+                           .lost = lost,
                            .problem = peer != nullptr ? peer->problem : ""});
   }
+}
+
+std::string KvmGuests::about_told_clock(const Guest& guest) const {
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  const std::uint64_t now = perf::raw_clock();
+  const auto ticks_per_second =
+      static_cast<double>(tsc_of_raw_.other_at(now) - tsc_of_raw_.other_at(now - kSecond));
+  std::string note = fmt::format(
+      "{}. Its agent was asked instead: a sample within {:.0f} us of a context switch may be "
+      "charged to the task on the other side of it",
+      guest.untold, std::ceil(1e6 * static_cast<double>(guest.told->error()) / ticks_per_second));
+  if (guest.told->changes() != 0) {
+    note += fmt::format("; the clock changed {} times, and was wrong until asked again",
+                        guest.told->changes());
+  }
+  return note + '.';
+}
+
+// Of what the host took; what the guest took itself is known from its agent alone.
+bool KvmGuests::is_told_more_than_taken(const Guest& guest, const Profile& told) const {
+  if (samples_itself_only(guest)) {
+    return false;
+  }
+  std::vector<std::uint64_t> most = taken_of(guest);
+  most.insert(most.begin(), told.events().size() - most.size(), ~std::uint64_t{0});
+  return !is_within(told, most);
+}
+
+std::vector<EventTotals> KvmGuests::totals_of(const Guest& guest, const Profile& own,
+                                              const Profile& served, bool finished,
+                                              bool by_interim) const {
+  const Peer* const peer = guest.peer ? &peers_.active[*guest.peer] : nullptr;
+  // The guest's perf tells the sum over all events.
+  const std::uint64_t lost_inside =
+      finished && request_.sampling != GuestSampling::kByHost ? peer->ring_lost : 0;
+  std::vector<EventTotals> totals;
+  const auto account = [&](const Event& event, std::uint64_t arrived, std::uint64_t delivered,
+                           std::uint64_t lost, const char* cause) -> EventTotals& {
+    EventTotals& one = totals.emplace_back();
+    one = {.name = event.name,
+           .count = event.count,
+           .taken = arrived + lost,
+           .delivered = delivered,
+           .lost = {},
+           .estimated = lost != 0 && layout_.events.size() > 1};
+    if (lost != 0) {
+      one.lost[kLostInPerf] = lost;
+    }
+    if (delivered < arrived) {
+      one.lost[cause] = arrived - delivered;
+    }
+    return one;
+  };
+  const std::size_t events = layout_.events.size();
+  const std::size_t first = own.events().size() - events;  // before these: the guest's own
+  for (std::size_t event = 0; event < events; ++event) {
+    std::uint64_t done_for = 0;
+    for (const Sample& sample : served.samples()) {
+      done_for += served.text(sample.key.domain) == guest.machine.name ? sample.samples[event] : 0;
+    }
+    const std::uint64_t delivered = own.total(first + event);
+    const bool itself = samples_itself_only(guest);
+    EventTotals& one = account(layout_.events[event],
+                               by_interim ? delivered
+                               : itself   ? peer->data->arrived()[event]
+                                          : taken_of(guest)[event],
+                               delivered, itself && event == 0 ? lost_inside : 0,
+                               finished ? kLostWithAgent : kLostOnDisk);
+    one.taken += done_for;
+    one.delivered += done_for;
+  }
+  if (request_.sampling == GuestSampling::kByBoth && peer != nullptr) {
+    for (std::size_t event = 0; event < events; ++event) {
+      account(agents_.events[event], peer->data ? peer->data->arrived()[event] : 0,
+              finished ? own.total(event) : 0, event == 0 ? lost_inside : 0, kLostWithAgent);
+    }
+  }
+  return totals;
 }
 
 bool KvmGuests::conclude(DomainData& host, const Profile& served, Profile& merged,
@@ -408,14 +639,18 @@ bool KvmGuests::conclude(DomainData& host, const Profile& served, Profile& merge
   for (std::size_t index = 0; index < guests_.size(); ++index) {
     Guest& guest = guests_[index];
     const std::string& name = guest.machine.name;
-    const auto taken_outside = taken_of(guest);
     Peer* const peer = guest.peer ? &peers_.active[*guest.peer] : nullptr;
-    if (peer != nullptr && peer->profile && !request_.guest_sampling &&
-        !is_within(*peer->profile, taken_outside)) {
+    if (peer != nullptr && peer->profile && is_told_more_than_taken(guest, *peer->profile)) {
       peer->profile.reset();
       peer->drop("its agent tells of more samples than were taken of it");
     }
     const bool finished = peer != nullptr && peer->profile;
+    if (finished && guest.told) {
+      record.notes.push_back(about_told_clock(guest));
+    }
+    const bool sampled_itself = samples_itself_only(guest);
+    // Nothing was kept, and its last word is how it stood some time before it went.
+    const bool by_interim = sampled_itself && !finished && output_.empty() && peer->interim;
     Profile own(layout_.events);
     if (finished) {
       own = std::move(*peer->profile);
@@ -424,49 +659,30 @@ bool KvmGuests::conclude(DomainData& host, const Profile& served, Profile& merge
       }
     } else {
       if (peer != nullptr) {
-        record.notes.push_back(
-            fmt::format("{} is not whole: {}; its samples are shown as they look from outside",
-                        name, peer->problem));
+        record.notes.push_back(fmt::format(
+            "{} is not whole: {}; {}", name, peer->problem,
+            sampled_itself ? "what it had sent is kept, without the names of its functions"
+                           : "its samples are shown as they look from outside"));
         whole = false;
       }
-      own = host.guest_profile(guest.machine.process);
-      SymbolSources sources{.kallsyms = {}, .xensyms = {}, .own_files = false};
-      if (const auto given = request_.kernel_symbols.find(name);
-          given != request_.kernel_symbols.end()) {
-        sources.kallsyms = given->second;
+      if (sampled_itself) {
+        own = by_interim ? std::move(*peer->interim) : peer->data->profile();
+      } else {
+        own = guest.outside ? std::move(guest.outside->profile())
+                            : host.guest_profile(guest.machine.process);
       }
-      for (const std::string& note : resolve(own, sources)) {
+      for (const std::string& note : resolve(own, symbols_of(guest))) {
         record.notes.push_back(fmt::format("{}: {}", name, note));
       }
     }
-    DomainTotals totals{.name = name,
-                        .id = static_cast<std::uint32_t>(index + 1),
-                        .role = peer != nullptr ? "active" : "passive",
-                        .events = {}};
-    for (std::size_t event = 0; event < layout_.events.size(); ++event) {
-      std::uint64_t done_for = 0;
-      for (const Sample& sample : served.samples()) {
-        done_for += served.text(sample.key.domain) == name ? sample.samples[event] : 0;
-      }
-      const std::uint64_t delivered = own.total(event);
-      // The guest's perf tells the sum over all events.
-      const std::uint64_t lost_inside =
-          request_.guest_sampling && finished && event == 0 ? peer->ring_lost : 0;
-      const std::uint64_t taken =
-          request_.guest_sampling && finished ? delivered + lost_inside : taken_outside[event];
-      EventTotals& one = totals.events.emplace_back();
-      one = {.name = layout_.events[event].name,
-             .count = layout_.events[event].count,
-             .taken = taken + done_for,
-             .delivered = delivered + done_for,
-             .lost = {},
-             .estimated = lost_inside != 0 && layout_.events.size() > 1};
-      if (lost_inside != 0) {
-        one.lost[kLostInPerf] = lost_inside;
-      } else if (delivered < taken) {
-        one.lost[finished ? kLostWithAgent : kLostOnDisk] = taken - delivered;
-      }
-      totals.counted += one.taken;
+    DomainTotals totals{
+        .name = name,
+        .id = static_cast<std::uint32_t>(index + 1),
+        .role = peer != nullptr ? "active" : "passive",
+        .events = totals_of(guest, own, served, finished, by_interim),
+        .whole = finished || peer == nullptr || request_.sampling == GuestSampling::kByHost};
+    for (const EventTotals& event : totals.events) {
+      totals.counted += event.taken;
     }
     record.domains.push_back(std::move(totals));
     merged.merge(own, name);

@@ -4,6 +4,7 @@
 // fails, they are shown as they look from outside: nothing is lost with it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -14,31 +15,52 @@
 
 #include "hypervisor/kvm_machines.h"
 #include "perf/clock_relation.h"
+#include "perf/interpret.h"
+#include "perf/record_parser.h"
 #include "perf/records.h"
 #include "report/session_file.h"
 #include "session/domain_data.h"
 #include "session/initiator.h"
 #include "session/peers.h"
+#include "session/told_clock.h"
+#include "symbols/resolve.h"
 
 namespace xenoprof {
+
+// Who takes samples of a guest with an agent.
+enum class GuestSampling : std::uint8_t {
+  kByHost,
+  kByGuest,  // the agent, with perf events of its guest's own
+  kByBoth,   // the host's tell how much, the guest's own, as events NAME@guest, have call chains
+};
 
 struct GuestsRequest {
   std::vector<std::string> domains;  // those that must have an agent; "all": every one
   std::vector<std::string> passive;  // those whose agents are left alone
-  std::map<std::string, std::filesystem::path> kernel_symbols;  // of a guest without agent
+  std::map<std::string, KernelList> kernel_symbols;  // of a guest without agent
   bool allow_missing = false;
-  // The agents sample with perf events of their guests' own.
-  bool guest_sampling = false;
+  GuestSampling sampling = GuestSampling::kByHost;
+};
+
+// How long an agent may take: over a step, over its last words, and until it says anything once it
+// was asked for those. Generous: an emulated or busy guest is slow, and resolving names reads every
+// image that was sampled.
+struct AgentLimits {
+  Clock::duration step = std::chrono::seconds(15);
+  Clock::duration finish = std::chrono::seconds(60);
+  Clock::duration sign_of_life = std::chrono::seconds(15);
 };
 
 class KvmGuests {
  public:
-  // The machines that run now; none is no error.
-  static Result<KvmGuests> find(const GuestsRequest& request);
+  // The machines that run now; none is no error. `root`: where proc and sys are.
+  static Result<KvmGuests> find(const GuestsRequest& request, std::filesystem::path root = "/",
+                                const AgentLimits& limits = {});
 
   bool any() const { return !guests_.empty(); }
-  // Dials the agents and has them ready, with all that they record kept in `output`.
-  Result<void> begin(const perf::Layout& layout, const std::filesystem::path& output,
+  // Dials the agents and has them ready, with all that they record kept in `output` if that is not
+  // empty. `live`: look() will be called.
+  Result<void> begin(const perf::Layout& layout, const std::filesystem::path& output, bool live,
                      const Cancelled& cancelled);
 
   // Each record of the host's, in the order of their times.
@@ -46,6 +68,8 @@ class KvmGuests {
   // Sends what has been taken, hears what the agents say; `complete_to`: the recorder's
   // handed_out().
   void pump(std::uint64_t complete_to);
+  // Adds what is known so far of the guests' samples.
+  void look(Profile& profile);
   // After the last record: the agents finish.
   void end();
 
@@ -63,18 +87,31 @@ class KvmGuests {
     KvmMachine machine;
     std::optional<std::size_t> peer;  // index into Peers::active; none: no agent
     std::vector<TscRelation> clocks;  // by vCPU, as in the machine
+    std::optional<ToldClock> told;    // by its agent, as KVM does not tell
+    std::string untold;               // why
+    std::uint64_t asked_at = 0;       // the host's TSC when its agent was asked
     wire::ToParticipant waiting;      // samples to be sent
+    // In a live session: its samples as they look from outside.
+    std::optional<perf::Interpreter> outside;
+    std::optional<NamesInPassing> names;
   };
   struct Place {
     std::size_t guest = 0;
     std::size_t vcpu = 0;
   };
 
-  explicit KvmGuests(GuestsRequest request) : request_(std::move(request)) {}
+  KvmGuests(GuestsRequest request, std::filesystem::path root, const AgentLimits& limits)
+      : request_(std::move(request)), root_(std::move(root)), limits_(limits) {}
   void add(KvmMachine machine);
   void add_vcpus(std::size_t guest);
   // Samples of its code, by event.
   std::vector<std::uint64_t> taken_of(const Guest& guest) const;
+  bool samples_itself_only(const Guest& guest) const {
+    return request_.sampling == GuestSampling::kByGuest && guest.peer;
+  }
+  bool is_told_more_than_taken(const Guest& guest, const Profile& told) const;
+  std::vector<EventTotals> totals_of(const Guest& guest, const Profile& own, const Profile& served,
+                                     bool finished, bool by_interim) const;
   Result<void> dial(Guest& guest);
   Result<void> settle_missing();
   Result<void> prepare(const Cancelled& cancelled);
@@ -82,12 +119,26 @@ class KvmGuests {
   // A machine or vCPU that has come to be since, if `thread` is of one.
   const Place* find_again(std::int32_t thread);
   void read_clocks(Guest& guest);
+  // In a live session.
+  void watch(Guest& guest);
+  SymbolSources symbols_of(const Guest& guest) const;
+  perf::TscLook look_at_host();
+  // Asks the agent, and waits so long for the answer.
+  void ask_clock(Guest& guest, Clock::duration limit);
+  void hear_clock(Guest& guest, const wire::FromParticipant::Clock& clock);
+  // Before samples are taken: until it is known as well as it can be.
+  void learn_clock(Guest& guest, const Cancelled& cancelled);
   void send(Guest& guest, bool due);
   Peer* connected(const Guest& guest);
+  std::string about_told_clock(const Guest& guest) const;
 
   GuestsRequest request_;
-  perf::Layout layout_;  // of what the agents record
+  std::filesystem::path root_;
+  AgentLimits limits_;
+  perf::Layout layout_;  // of what the host records
+  perf::Layout agents_;  // of what the agents record: the host's events are the last
   std::filesystem::path output_;
+  std::optional<perf::RecordParser> parser_;  // in a live session
   std::vector<Guest> guests_;
   std::unordered_map<std::int32_t, Place> vcpus_;  // by the host's thread
   // Samples of guests' code, by the process whose guest it is and by event: also of machines that
@@ -100,6 +151,7 @@ class KvmGuests {
   Clock::time_point clocks_read_{};
   Clock::time_point searched_{};
   std::vector<std::string> notes_;
+  bool taking_ = false;  // samples
   bool missing_ = false;
 };
 

@@ -15,10 +15,11 @@
 #include <optional>
 #include <utility>
 
-#include "perf/recorder.h"
+#include "perf/ring_reader.h"
 #include "pprof/pprof.h"
 #include "session/accounting.h"
 #include "session/domain_data.h"
+#include "session/outline.h"
 #include "session/output_folder.h"
 #include "symbols/resolve.h"
 
@@ -30,6 +31,14 @@ using Clock = std::chrono::steady_clock;
 
 // Half-full rings wake us earlier.
 constexpr auto kTick = 100ms;
+
+// Looks in a live session, as Peers has it for those of other domains.
+constexpr auto kFirstLook = 1s;
+constexpr auto kLookEvery = 2s;
+constexpr int kLookPause = 5;
+
+// A CPU's samples for half a second, with the usual stacks and frequency.
+constexpr std::size_t kRingWithStacks = std::size_t{8} << 20;
 
 // kernel.perf_event_paranoid's meaning: linux/Documentation/admin-guide/sysctl/kernel.rst.
 constexpr int kOwnUserCodeOnly = 2;
@@ -91,7 +100,8 @@ Result<std::vector<std::int32_t>> threads_of(const std::vector<std::int32_t>& pr
 }
 
 bool asks_for_guests(const GuestsRequest& request) {
-  return !request.domains.empty() || !request.passive.empty() || request.guest_sampling;
+  return !request.domains.empty() || !request.passive.empty() ||
+         request.sampling != GuestSampling::kByHost;
 }
 
 class LocalSession {
@@ -113,7 +123,10 @@ class LocalSession {
       }
     };
   }
+  // In a live session: makes the profile anew, seldom enough to spend little of the time on it.
+  void look();
   SessionProgress progress() const;
+  bool keeps() const { return !request_.output.empty(); }
   bool all_ended() const;
   std::vector<std::uint64_t> lost_by_event(bool& estimated) const;
   // `profile`: of this system and, in the names of its guests, of what it did for them.
@@ -121,10 +134,13 @@ class LocalSession {
 
   const LocalRequest& request_;
   perf::Layout layout_;
-  std::optional<perf::Recorder> recorder_;
+  std::optional<perf::RingReader> reader_;
   std::optional<DomainData> data_;
   std::optional<KvmGuests> guests_;  // none: this system alone
   std::vector<std::string> notes_;
+  std::optional<NamesInPassing> names_;  // in a live session, as all below
+  std::shared_ptr<const Profile> live_;
+  Clock::time_point next_look_;
   Clock::time_point started_;
   std::chrono::system_clock::time_point started_at_;
 };
@@ -157,9 +173,10 @@ Result<void> LocalSession::choose_events() {
         refused));
   }
   layout_.call_chains = request_.call_chains;
+  layout_.stack_bytes = request_.stack_bytes;
   for (perf::CountedEvent& event : events) {
     event.counting.exclude_kernel |= refused >= kOwnUserCodeOnly;
-    event.counting.guests = guests_ && !request_.guests.guest_sampling;
+    event.counting.guests = guests_ && request_.guests.sampling != GuestSampling::kByGuest;
     layout_.events.push_back(std::move(event.event));
     layout_.countings.push_back(event.counting);
   }
@@ -184,36 +201,73 @@ Result<void> LocalSession::prepare(const Cancelled& cancelled) {
   if (!threads) {
     return std::unexpected(threads.error());
   }
-  auto recorder = perf::Recorder::open({.layout = layout_,
-                                        .threads = *threads,
-                                        .from_exec = request_.from_exec,
-                                        .raw_clock = guests_.has_value()});
+  perf::RecorderOptions options{.layout = layout_,
+                                .threads = *threads,
+                                .from_exec = request_.from_exec,
+                                .raw_clock = guests_.has_value()};
+  if (layout_.stack_bytes != 0) {
+    options.sample_ring_bytes = kRingWithStacks;
+  }
+  auto recorder = perf::Recorder::open(options);
   if (!recorder) {
     return std::unexpected(recorder.error());
   }
-  recorder_ = std::move(*recorder);
-  auto data =
-      DomainData::create(request_.output / fmt::format("{}.perf.data", kHost), layout_, false);
+  reader_.emplace(std::move(*recorder));
+  auto data = DomainData::create(
+      keeps() ? request_.output / fmt::format("{}.perf.data", kHost) : "", layout_, false);
   if (!data) {
     return std::unexpected(data.error());
   }
   data_ = std::move(*data);
-  return guests_ ? guests_->begin(layout_, request_.output, cancelled) : Result<void>();
+  if (request_.live) {
+    names_.emplace(SymbolSources{.xensyms = {}});
+    names_->read_ahead();
+  }
+  if (!guests_) {
+    // Unwinding takes too long to be done meanwhile.
+    if (layout_.stack_bytes == 0) {
+      data_->interpret_at_once();
+    }
+    return {};
+  }
+  if (request_.live) {
+    data_->interpret_at_once(DomainData::Machines{kHost, guests_->by_process()});
+  }
+  return guests_->begin(layout_, request_.output, request_.live, cancelled);
 }
 
 Result<void> LocalSession::start(const std::function<Result<void>()>& started) {
-  if (auto begun = recorder_->start(sink()); !begun) {
+  if (auto begun = reader_->start(sink()); !begun) {
     return begun;
   }
   started_ = Clock::now();
+  next_look_ = started_ + kFirstLook;
   started_at_ = std::chrono::system_clock::now();
   return started();
 }
 
+void LocalSession::look() {
+  const auto begun = Clock::now();
+  if (begun < next_look_) {
+    return;
+  }
+  auto profile = std::make_shared<Profile>(layout_.events);
+  Profile& host = *data_->profile_so_far();
+  names_->name(host);
+  profile->merge(outline(host), guests_ ? "" : kHost);
+  if (guests_) {
+    guests_->look(*profile);
+  }
+  live_ = std::move(profile);
+  const auto now = Clock::now();
+  next_look_ = std::max(begun + kLookEvery, now + kLookPause * (now - begun));
+}
+
 SessionProgress LocalSession::progress() const {
   SessionProgress now;
+  now.profile = live_;
   now.seconds = std::chrono::duration<double>(Clock::now() - started_).count();
-  const std::uint64_t lost = recorder_->losses().samples;
+  const std::uint64_t lost = reader_->losses().samples;
   std::uint64_t taken = std::reduce(data_->arrived().begin(), data_->arrived().end()) + lost;
   if (guests_) {
     const auto of_guests = guests_->taken();
@@ -236,12 +290,15 @@ bool LocalSession::all_ended() const {
 
 Result<void> LocalSession::run(const KeepGoing& keep_going) {
   while (keep_going(progress()) && !all_ended()) {
-    if (auto waited = recorder_->wait(kTick); !waited) {
+    if (auto waited = reader_->wait(kTick); !waited) {
       return waited;
     }
-    recorder_->drain(sink());
+    reader_->drain(sink());
     if (guests_) {
-      guests_->pump(recorder_->handed_out());
+      guests_->pump(reader_->handed_out());
+    }
+    if (request_.live) {
+      look();
     }
     if (!data_->written()) {
       return data_->written();
@@ -252,7 +309,7 @@ Result<void> LocalSession::run(const KeepGoing& keep_going) {
 
 // What each event lost in perf's rings. Kernels before 6.0 tell the sum alone.
 std::vector<std::uint64_t> LocalSession::lost_by_event(bool& estimated) const {
-  const perf::RecorderLosses losses = recorder_->losses();
+  const perf::RecorderLosses losses = reader_->losses();
   std::vector<std::uint64_t> lost = losses.of_event;
   const auto told = std::reduce(lost.begin(), lost.end());
   if (losses.samples > told) {
@@ -317,7 +374,12 @@ std::vector<perf::BuildId> build_ids_of(const Profile& profile) {
 Result<SessionResult> LocalSession::conclude(const Result<void>& ran) {
   SessionResult result;
   const double seconds = std::chrono::duration<double>(Clock::now() - started_).count();
-  recorder_->stop(sink());
+  reader_->stop();
+  while (reader_->drain(sink())) {
+    if (guests_) {
+      guests_->pump(reader_->handed_out());
+    }
+  }
   if (guests_) {
     guests_->end();
   }
@@ -339,28 +401,25 @@ Result<SessionResult> LocalSession::conclude(const Result<void>& ran) {
     }
   };
   fail_softly(ran ? data_->written() : ran);
-  Profile profile = guests_ ? data_->host_profile(kHost, guests_->by_process()) : data_->profile();
+  Profile profile = guests_ && !request_.live ? data_->host_profile({kHost, guests_->by_process()})
+                                              : data_->profile();
+  for (std::string& note : data_->notes()) {
+    notes.push_back(std::move(note));
+  }
   for (std::string& note : resolve(profile, {.xensyms = {}})) {
     notes.push_back(std::move(note));
   }
-  const perf::RecorderLosses losses = recorder_->losses();
-  if (losses.sideband != 0) {
-    notes.push_back(
-        fmt::format("{} records of mappings and names were lost: some samples of new "
-                    "processes have no image.",
-                    losses.sideband));
-  }
-  if (losses.throttled != 0) {
-    notes.push_back(fmt::format(
-        "The kernel paused sampling {} times, as it took too much time: fewer samples were taken "
-        "than asked for. A larger count or a lower frequency helps.",
-        losses.throttled));
+  for (std::string& note : reader_->notes()) {
+    notes.push_back(std::move(note));
   }
   Profile merged(layout_.events);
   merged.merge(profile, guests_ ? "" : kHost);
   result.record.domains.push_back(totals(profile));
   if (guests_) {
     result.whole = guests_->conclude(*data_, profile, merged, result.record) && result.whole;
+  }
+  if (!keeps()) {
+    return result;
   }
   fail_softly(data_->finish({.hostname = system.nodename,
                              .os_release = system.release,
@@ -381,7 +440,8 @@ Result<SessionResult> run_local_session(const LocalRequest& request, const Cance
                                         const std::function<Result<void>()>& started,
                                         const KeepGoing& keep_going) {
   LocalSession session(request);
-  if (auto opened = open_output(request.output); !opened) {
+  const bool keeps = !request.output.empty();
+  if (auto opened = keeps ? open_output(request.output) : Result<void>(); !opened) {
     return std::unexpected(opened.error());
   }
   Result<void> done = session.prepare(cancelled);
@@ -389,7 +449,9 @@ Result<SessionResult> run_local_session(const LocalRequest& request, const Cance
     done = session.start(started);
   }
   if (!done) {
-    discard_output(request.output);
+    if (keeps) {
+      discard_output(request.output);
+    }
     return std::unexpected(done.error());
   }
   return session.conclude(session.run(keep_going));

@@ -24,16 +24,19 @@ struct LocalRequest {
   // The only process has yet to execute its program: samples begin then.
   bool from_exec = false;
   bool call_chains = false;
-  GuestsRequest guests;  // of the whole system's session
-  std::filesystem::path output;
-  std::string command;  // for the record only
+  std::uint32_t stack_bytes = 0;  // see perf::Layout
+  GuestsRequest guests;           // of the whole system's session
+  // SessionProgress::profile is wanted.
+  bool live = false;
+  std::filesystem::path output;  // empty: nothing is kept
+  std::string command;           // for the record only
 };
 
 // The name of this system in such a session.
 inline constexpr char kHost[] = "host";
 
-// Runs one and leaves the same folder as run_session() does. `started` is called when the events
-// are in place. What was gathered is kept as well where the result is not whole.
+// Runs one and leaves the same folder as run_session() does, if one is wanted. `started` is called
+// when the events are in place. What was gathered is kept as well where the result is not whole.
 Result<SessionResult> run_local_session(const LocalRequest& request, const Cancelled& cancelled,
                                         const std::function<Result<void>()>& started,
                                         const KeepGoing& keep_going);

@@ -25,17 +25,24 @@ class Copier {
       : from_(from), to_(to), frames_(from.locations().size()) {}
 
   SampleKey key(const SampleKey& key, LocationId leaf) {
-    if (key.process >= processes_.size()) {
-      processes_.resize(key.process + std::size_t{1});
-    }
-    std::optional<StringId>& process = processes_[key.process];
-    if (!process) {
-      process = to_.intern(from_.text(key.process));
-    }
     if (frames_[leaf] == 0) {
       frames_[leaf] = frame(from_.locations()[leaf]);
     }
-    return {.process = *process, .stack = frames_[leaf], .mode = key.mode};
+    return {.domain = text(key.domain),
+            .process = text(key.process),
+            .stack = frames_[leaf],
+            .mode = key.mode};
+  }
+
+  StringId text(StringId id) {
+    if (id >= texts_.size()) {
+      texts_.resize(id + std::size_t{1});
+    }
+    std::optional<StringId>& text = texts_[id];
+    if (!text) {
+      text = to_.intern(from_.text(id));
+    }
+    return *text;
   }
 
  private:
@@ -49,7 +56,7 @@ class Copier {
 
   const Profile& from_;
   Profile& to_;
-  std::vector<std::optional<StringId>> processes_;
+  std::vector<std::optional<StringId>> texts_;
   std::vector<StackId> frames_;  // by location; 0: not yet
 };
 
@@ -82,7 +89,10 @@ Profile largest(const Profile& profile, std::size_t rows) {
     const Sample sample = samples[static_cast<std::ptrdiff_t>(order[i])];
     add(result,
         i < rows ? copier.key(sample.key, profile.frames()[sample.key.stack].location)
-                 : SampleKey{.process = others, .stack = nowhere, .mode = sample.key.mode},
+                 : SampleKey{.domain = copier.text(sample.key.domain),
+                             .process = others,
+                             .stack = nowhere,
+                             .mode = sample.key.mode},
         sample.samples);
   }
   return result;

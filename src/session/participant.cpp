@@ -15,6 +15,7 @@
 #include "hypervisor/apic_ids.h"
 #include "perf/clock_relation.h"
 #include "perf/interpret.h"
+#include "perf/kvm_ptp_clock.h"
 #include "perf/record_parser.h"
 #include "perf/recorder.h"
 #include "pprof/pprof.h"
@@ -40,19 +41,23 @@ constexpr auto kArmLimit = 3s;
 // Records that wait for the host's samples of their time. A host that is so far behind is not
 // waited for.
 constexpr std::size_t kMostWaiting = std::size_t{64} << 20;
+// The same and the host's samples together: of a host that goes on sending what is not due yet, no
+// more is taken.
+constexpr std::size_t kMostKept = 2 * kMostWaiting;
 
-// Lets every CPU switch once, so that it is known who runs there.
+// Lets every CPU switch once, so that it is known who runs there: also those that this process does
+// without by choice, but not those that it may not use (cpuset).
 void switch_everywhere() {
   cpu_set_t before;
   if (::sched_getaffinity(0, sizeof before, &before) != 0) {
     return;
   }
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(cpu, &before)) {
-      cpu_set_t one;
-      CPU_ZERO(&one);
-      CPU_SET(cpu, &one);
-      ::sched_setaffinity(0, sizeof one, &one);
+  for (int cpu = 0; cpu < CPU_SETSIZE && cpu < ::sysconf(_SC_NPROCESSORS_CONF); ++cpu) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    if (::sched_setaffinity(0, sizeof one, &one) == 0) {
+      ::usleep(1);  // or the CPU that this process is on already would not switch
     }
   }
   ::sched_setaffinity(0, sizeof before, &before);
@@ -60,8 +65,13 @@ void switch_everywhere() {
 
 // Samples that the host took, on their way into this system's records.
 struct HostSamples {
-  explicit HostSamples(const perf::Layout& layout) : timeline(layout) {}
+  explicit HostSamples(const perf::Layout& layout)
+      : first_event(layout.countings.size()),
+        events(layout.events.size() - first_event),
+        timeline(layout) {}
 
+  std::size_t first_event;  // of the layout's: this system's own are before
+  std::size_t events;
   TaskTimeline timeline;
   perf::ClockRelation raw_of_tsc;
   std::unordered_map<std::uint32_t, std::uint32_t> cpus = cpus_by_apic_id();
@@ -85,6 +95,7 @@ class Participation {
   Result<void> pump();
   Result<void> peek();
   Result<void> samples(const wire::ToParticipant::Samples& samples);
+  Result<void> tell_clock();
   Result<void> stop();
 
   bool armed() const { return armed_; }
@@ -135,8 +146,9 @@ Result<void> Participation::open_recorder(const wire::ToParticipant::Prepare& re
   if ((request.sampling() == wire::ToParticipant::Prepare::HYPERVISOR) != (device_ != nullptr)) {
     return fail("the initiator and this domain are not of the same hypervisor");
   }
-  const bool outside = request.sampling() == wire::ToParticipant::Prepare::HOST;
-  if (request.sampling() == wire::ToParticipant::Prepare::SELF) {
+  const bool both = request.sampling() == wire::ToParticipant::Prepare::BOTH;
+  const bool outside = both || request.sampling() == wire::ToParticipant::Prepare::HOST;
+  if (both || request.sampling() == wire::ToParticipant::Prepare::SELF) {
     for (const wire::Event& event : request.events()) {
       auto counted = perf::find_counted_event(event.name(), event.frequency());
       if (!counted) {
@@ -145,6 +157,9 @@ Result<void> Participation::open_recorder(const wire::ToParticipant::Prepare& re
       counted->counting.frequency = event.count() == 0 ? event.frequency() : 0;
       layout.countings.push_back(counted->counting);
     }
+  }
+  if (both) {
+    layout.events = with_guests_own(layout.events);
   }
   recorder_.reset();
   host_samples_.reset();
@@ -248,17 +263,32 @@ Result<void> Participation::samples(const wire::ToParticipant::Samples& samples)
   HostSamples& host = *host_samples_;
   host.look();
   for (int i = 0; i < size; ++i) {
-    if (samples.event(i) >= static_cast<std::uint32_t>(interpreter_->profile().events().size())) {
+    if (samples.event(i) >= host.events) {
       return fail("the initiator sent a sample of an event that it did not announce");
     }
     const auto cpu = host.cpus.find(samples.vcpu(i));
     host.timeline.add({.time = host.raw_of_tsc.other_at(samples.tsc(i)),
                        .ip = samples.ip(i),
                        .cpu = cpu != host.cpus.end() ? cpu->second : samples.vcpu(i),
-                       .event = samples.event(i)});
+                       .event = static_cast<std::uint32_t>(host.first_event) + samples.event(i)});
   }
   host.complete_to = std::max(host.complete_to, host.raw_of_tsc.other_at(samples.complete_to()));
+  if (host.timeline.waiting() > kMostKept) {
+    return fail("the initiator sends more samples than this domain can keep until they are due");
+  }
   return {};
+}
+
+Result<void> Participation::tell_clock() {
+  wire::FromParticipant message;
+  auto& clock = *message.mutable_clock();
+  if (const auto host = perf::look_at_host_clock()) {
+    clock.set_tsc(host->tsc);
+    clock.set_host_realtime(host->host_realtime);
+  } else {
+    clock.set_tsc(perf::look_at_tsc().tsc);
+  }
+  return send(message);
 }
 
 void Participation::hand_out(bool all) {
@@ -348,7 +378,9 @@ Result<void> Participation::send_records(bool all) {
 }
 
 Result<void> Participation::pump() {
-  if (auto waited = recorder_->wait(kDrainEvery); !waited) {
+  // A host that asks for the clock wants to know it now.
+  const int also = host_samples_ ? initiator_.fd() : -1;
+  if (auto waited = recorder_->wait(kDrainEvery, also); !waited) {
     return waited;
   }
   hand_out(false);
@@ -398,17 +430,20 @@ Result<void> Participation::stop() {
   for (const std::string& note : resolve(interpreter_->profile(), {.xensyms = {}})) {
     finished.add_notes(note);
   }
-  if (const auto losses = recorder_->losses(); losses.sideband != 0) {
-    finished.add_notes(
-        fmt::format("{} records of mappings and names were lost: some samples of new "
-                    "processes have no image",
-                    losses.sideband));
+  for (const std::string& note : recorder_->notes()) {
+    finished.add_notes(note);
   }
   if (host_samples_ && host_samples_->timeline.late() != 0) {
     finished.add_notes(
         fmt::format("{} samples came so late that they are charged to whoever ran last on their "
-                    "CPU, not then",
+                    "CPU, not then.",
                     host_samples_->timeline.late()));
+  }
+  if (host_samples_ && host_samples_->timeline.unknown() != 0) {
+    finished.add_notes(
+        fmt::format("{} samples came before the first context switch on their vCPU: whose they are "
+                    "is not known",
+                    host_samples_->timeline.unknown()));
   }
   finished.set_ring_lost(recorder_->losses().samples);
   finished.set_profile(pprof::encode(interpreter_->profile()));
@@ -455,6 +490,8 @@ Result<void> answer(const wire::ToParticipant& message, Participation& part, Con
       return part.peek();
     case wire::ToParticipant::kSamples:
       return part.samples(message.samples());
+    case wire::ToParticipant::kClock:
+      return part.tell_clock();
     case wire::ToParticipant::kStop:
       return part.stop();
     case wire::ToParticipant::KIND_NOT_SET:

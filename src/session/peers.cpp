@@ -9,6 +9,7 @@
 #include "hypervisor/event_codes.h"
 #include "model/text.h"
 #include "pprof/pprof.h"
+#include "session/accounting.h"
 #include "session/protocol.h"
 
 namespace xenoprof {
@@ -16,8 +17,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kSendLimit = 5s;
 constexpr auto kTick = 100ms;
+// What a connection did not take at once is tried again after so long.
+constexpr auto kRetry = 2ms;
 
 // So that a guest that floods dom0 holds up neither the others nor the end of the session.
 constexpr int kMostMessagesAtOnce = 64;
@@ -63,7 +65,7 @@ void Peers::ask(Peer& peer, const wire::ToParticipant& message) {
   }
   peer.asked = message.kind_case();
   peer.answered = false;
-  if (auto sent = peer.connection->send(message, kSendLimit); !sent) {
+  if (auto sent = peer.connection->post(message); !sent) {
     peer.drop(sent.error().message);
   }
 }
@@ -88,7 +90,7 @@ bool Peers::peek() {
   for (Peer& peer : active) {
     if (peer.connection && !peer.peeked && now >= peer.next_peek) {
       peer.peeked = now;
-      if (auto sent = peer.connection->send(message, kSendLimit); !sent) {
+      if (auto sent = peer.connection->post(message); !sent) {
         peer.drop(sent.error().message);
       }
     }
@@ -96,10 +98,23 @@ bool Peers::peek() {
   return std::exchange(interim_came_, false);
 }
 
+void Peers::ask_clock(Peer& peer) {
+  wire::ToParticipant message;
+  message.mutable_clock();
+  peer.clock_asked = true;
+  peer.clock.reset();
+  if (auto sent = peer.connection->post(message); !sent) {
+    peer.drop(sent.error().message);
+  }
+}
+
 void Peers::wait_for_messages(Clock::duration limit) {
   std::vector<pollfd> wanted;
   for (const Peer& peer : active) {
     if (peer.connection) {
+      if (peer.connection->unsent() != 0) {
+        limit = std::min<Clock::duration>(limit, kRetry);
+      }
       wanted.push_back({.fd = peer.connection->fd(), .events = POLLIN, .revents = 0});
     }
   }
@@ -108,6 +123,10 @@ void Peers::wait_for_messages(Clock::duration limit) {
   for (Peer& peer : active) {
     if (peer.connection) {
       peer.connection->wait(0ms);
+      if (auto sent = peer.connection->flush(); !sent) {
+        peer.drop(sent.error().message);
+        continue;
+      }
       receive(peer);
     }
   }
@@ -121,7 +140,7 @@ bool Peers::await(Clock::duration limit, std::string_view what,
     if (cancelled()) {
       return false;
     }
-    wait_for_messages(kTick);
+    wait_for_messages(std::clamp<Clock::duration>(deadline - Clock::now(), 0ms, kTick));
   }
   for (Peer& peer : active) {
     if (waiting(peer)) {
@@ -195,6 +214,12 @@ Result<void> Peers::take(Peer& peer, const wire::FromParticipant& message) {
     }
     case wire::FromParticipant::kInterim:
       return interim(peer, message.interim());
+    case wire::FromParticipant::kClock:
+      if (!std::exchange(peer.clock_asked, false)) {
+        return fail("its agent answered what it was not asked");
+      }
+      peer.clock = message.clock();
+      return {};
     case wire::FromParticipant::kFinished:
       return finish(peer, message.finished());
     case wire::FromParticipant::kFailure:
@@ -274,6 +299,9 @@ Result<void> Peers::interim(Peer& peer, const wire::FromParticipant::Interim& in
   if (peer.profile) {
     return fail("its agent went on after it had finished");
   }
+  if (interim.ring_lost() > kMostSamples) {
+    return fail("its agent tells of more lost samples than can be");
+  }
   peer.totals = std::move(*totals);
   peer.interim = std::move(*profile);
   peer.ring_lost = interim.ring_lost();
@@ -296,6 +324,13 @@ Result<void> Peers::finish(Peer& peer, const wire::FromParticipant::Finished& fi
   }
   if (profile->events() != events_) {
     return fail("its agent sent a profile of other events");
+  }
+  // It was made of the records that came before.
+  if (!peer.data || !is_within(*profile, peer.data->arrived())) {
+    return fail("its agent tells of more samples than it sent");
+  }
+  if (finished.ring_lost() > kMostSamples) {
+    return fail("its agent tells of more lost samples than can be");
   }
   for (int i = 0; i < std::min(finished.notes_size(), kMaxNotes); ++i) {
     peer.notes.push_back(one_line(finished.notes(i)));

@@ -42,6 +42,8 @@ struct Peer {
   // A peek is not one of the questions that the session waits for: others may overtake it.
   std::optional<Clock::time_point> peeked;  // under way since then
   Clock::time_point next_peek{};
+  bool clock_asked = false;  // its clock, and it has not answered yet
+  std::optional<wire::FromParticipant::Clock> clock;
   std::optional<Profile> profile;  // its own, with names, once it has finished
   std::vector<std::string> notes;
   std::optional<DomainData> data;
@@ -70,6 +72,8 @@ class Peers {
   // Asks how things stand those whose turn it is: seldom enough that neither they nor we spend much
   // of the time on it. True: somebody has answered since the last call.
   bool peek();
+  // Asks for the TSC; Peer::clock is the answer, once it has come.
+  void ask_clock(Peer& peer);
   // Takes the messages that come within `limit`; of one that never stops sending, some.
   void wait_for_messages(Clock::duration limit);
   // Waits until every active peer has answered or is gone; those that do not `what` within `limit`

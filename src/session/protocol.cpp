@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "session/protocol.h"
 
+#include <algorithm>
+#include <array>
+
 #include "driver/xenoprof.h"
 
 namespace xenoprof {
@@ -21,6 +24,15 @@ void to_wire(const std::vector<Event>& events, WireEvents& out) {
   }
 }
 
+std::vector<Event> with_guests_own(const std::vector<Event>& events) {
+  std::vector<Event> both = events;
+  for (Event& event : both) {
+    event.name += "@guest";
+  }
+  both.insert(both.end(), events.begin(), events.end());
+  return both;
+}
+
 Result<std::vector<VcpuTotals>> totals_from_wire(const wire::FromParticipant::Totals& totals) {
   if (totals.vcpus_size() > XENOPROF_MAX_VCPUS) {
     return fail("its agent tells of {} vCPUs, more than any domain has", totals.vcpus_size());
@@ -37,6 +49,12 @@ Result<std::vector<VcpuTotals>> totals_from_wire(const wire::FromParticipant::To
            .broken = vcpu.broken()};
     for (int i = 0; i < vcpu.emitted_size() && i < static_cast<int>(kMaxCounters); ++i) {
       one.emitted[static_cast<std::size_t>(i)] = vcpu.emitted(i);
+    }
+    const auto too_many = [](std::uint64_t samples) { return samples > kMostSamples; };
+    if (std::ranges::any_of(one.emitted, too_many) ||
+        std::ranges::any_of(
+            std::array{one.hypervisor, one.kernel, one.user, one.lost, one.rejected}, too_many)) {
+      return fail("its agent tells of more samples than can be");
     }
   }
   return result;

@@ -12,14 +12,22 @@
 
 namespace xenoprof {
 
-inline constexpr std::uint32_t kProtocolVersion = 3;
+inline constexpr std::uint32_t kProtocolVersion = 5;
+
+// Of any kind, in one number: what no CPU takes in years. Sums of such numbers are far from an
+// overflow.
+inline constexpr std::uint64_t kMostSamples = std::uint64_t{1} << 50;
 
 using WireEvents = google::protobuf::RepeatedPtrField<wire::Event>;
 
 std::vector<Event> events_from_wire(const WireEvents& events);
 void to_wire(const std::vector<Event>& events, WireEvents& out);
 
-// Fails when they are more than any domain has.
+// What an agent counts that samples its guest itself while the host does so, too: the guest's own
+// events first, as NAME@guest, then the host's.
+std::vector<Event> with_guests_own(const std::vector<Event>& events);
+
+// Fails when they are of more vCPUs or samples than any domain has.
 Result<std::vector<VcpuTotals>> totals_from_wire(const wire::FromParticipant::Totals& totals);
 void to_wire(const std::vector<VcpuTotals>& totals, wire::FromParticipant::Totals& out);
 

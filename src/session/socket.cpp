@@ -34,20 +34,20 @@ class SocketChannel final : public Channel {
   int fd() const override { return socket_.get(); }
 
  private:
-  static Result<std::size_t> moved(ssize_t size) {
-    if (size >= 0) {
-      return static_cast<std::size_t>(size);
-    }
-    if (errno == EAGAIN || errno == EINTR) {
-      return 0;
-    }
-    return fail("the connection broke: {}", std::strerror(errno));
-  }
-
   FileDescriptor socket_;
 };
 
 }  // namespace
+
+Result<std::size_t> moved(ssize_t size) {
+  if (size >= 0) {
+    return static_cast<std::size_t>(size);
+  }
+  if (errno == EAGAIN || errno == EINTR) {
+    return 0;
+  }
+  return fail("the connection broke: {}", std::strerror(errno));
+}
 
 std::unique_ptr<Channel> socket_channel(FileDescriptor socket) {
   return std::make_unique<SocketChannel>(std::move(socket));

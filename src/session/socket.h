@@ -3,7 +3,9 @@
 #pragma once
 
 #include <sys/socket.h>
+#include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -13,6 +15,9 @@
 #include "session/file_descriptor.h"
 
 namespace xenoprof {
+
+// What a read or write that does not wait has moved, by its result and errno.
+Result<std::size_t> moved(ssize_t size);
 
 std::unique_ptr<Channel> socket_channel(FileDescriptor socket);
 

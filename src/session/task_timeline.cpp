@@ -20,6 +20,9 @@ constexpr std::size_t kCpu = 16;
 constexpr std::uint32_t kMostCpus = 4096;
 
 std::uint64_t time_of(perf::Bytes record) {
+  if (perf::value_at<perf_event_header>(record, 0).type == PERF_RECORD_SAMPLE) {
+    return perf::value_at<perf::SampleFields>(record, sizeof(perf_event_header)).time;
+  }
   return perf::value_at<std::uint64_t>(record, record.size() - kTime);
 }
 
@@ -36,8 +39,11 @@ void TaskTimeline::add(const OutsideSample& sample) {
 
 void TaskTimeline::switched(perf::Bytes record) {
   const auto header = perf::value_at<perf_event_header>(record, 0);
+  if (record.size() < sizeof header + sizeof(perf::SwitchFields) + kTrailer) {
+    return;
+  }
   const auto cpu = perf::value_at<std::uint32_t>(record, record.size() - kCpu);
-  if (record.size() < sizeof header + sizeof(perf::SwitchFields) + kTrailer || cpu >= kMostCpus) {
+  if (cpu >= kMostCpus) {
     return;
   }
   if (cpu >= running_.size()) {

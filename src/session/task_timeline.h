@@ -26,7 +26,8 @@ class TaskTimeline {
   // What comes out are records of that layout, as if this system had sampled itself.
   explicit TaskTimeline(const perf::Layout& layout) : builder_(layout) {}
 
-  // Records of this system in the order of their times, context switches among them.
+  // Records of this system in the order of their times, context switches among them and samples
+  // that it took itself.
   void add(perf::Bytes record);
   void add(const OutsideSample& sample);
   // Whatever is not younger than `time` has been added: hands it out in order, without the
@@ -37,8 +38,8 @@ class TaskTimeline {
   // been seen on their CPU: the former are charged to the task that ran last, the latter to none.
   std::uint64_t late() const { return late_; }
   std::uint64_t unknown() const { return unknown_; }
-  // Bytes that wait.
-  std::size_t waiting() const { return bytes_.size(); }
+  // Bytes of records and samples that wait.
+  std::size_t waiting() const { return bytes_.size() + samples_.size() * sizeof(OutsideSample); }
 
  private:
   struct Task {

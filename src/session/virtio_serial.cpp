@@ -78,16 +78,6 @@ class SerialChannel final : public Channel {
   int fd() const override { return file_.get(); }
 
  private:
-  static Result<std::size_t> moved(ssize_t size) {
-    if (size >= 0) {
-      return static_cast<std::size_t>(size);
-    }
-    if (errno == EAGAIN || errno == EINTR) {
-      return 0;
-    }
-    return fail("the port broke: {}", std::strerror(errno));
-  }
-
   FileDescriptor file_;
   std::string last_;  // the bytes that came last, as many as a word has
 };

@@ -5,6 +5,8 @@
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -129,7 +131,73 @@ ChildResult run(const std::function<void(int)>& child, const ChildLimits& limits
   return result;
 }
 
+// Both ends' reads and writes: a message is whole, or there is nothing more to be had.
+template <class Transfer>
+bool transfer_all(std::size_t size, const Transfer& transfer) {
+  for (std::size_t done = 0; done < size;) {
+    const ssize_t part = transfer(done);
+    if (part < 0 && errno == EINTR) {
+      continue;
+    }
+    if (part <= 0) {
+      return false;
+    }
+    done += static_cast<std::size_t>(part);
+  }
+  return true;
+}
+
 }  // namespace
+
+bool ServingChild::Exchange::read(std::span<std::byte> bytes) {
+  return transfer_all(bytes.size(), [&](std::size_t done) {
+    return ::recv(socket_, bytes.data() + done, bytes.size() - done, MSG_WAITALL);
+  });
+}
+
+bool ServingChild::Exchange::write(std::span<const std::byte> bytes) {
+  return transfer_all(bytes.size(), [&](std::size_t done) {
+    return ::send(socket_, bytes.data() + done, bytes.size() - done, MSG_NOSIGNAL);
+  });
+}
+
+std::unique_ptr<ServingChild> ServingChild::start(const std::function<void(Exchange&)>& serve,
+                                                  const ChildLimits& limits) {
+  std::array<int, 2> ends{};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+    return nullptr;
+  }
+  const pid_t parent = ::getpid();
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    ::close(ends[0]);
+    become_child(ends[1], limits, parent);
+    try {
+      Exchange exchange(ends[1]);
+      serve(exchange);
+    } catch (...) {
+      ::_exit(1);
+    }
+    ::_exit(0);
+  }
+  ::close(ends[1]);
+  if (pid < 0) {
+    ::close(ends[0]);
+    return nullptr;
+  }
+  const timeval time{.tv_sec = limits.time.count() / 1000,
+                     .tv_usec = limits.time.count() % 1000 * 1000};
+  ::setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time);
+  ::setsockopt(ends[0], SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time);
+  return std::unique_ptr<ServingChild>(new ServingChild(ends[0], pid));
+}
+
+ServingChild::~ServingChild() {
+  ::close(socket_);
+  ::kill(process_, SIGKILL);
+  while (::waitpid(process_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
 
 ChildResult run_in_child(const std::function<void(const Write&)>& work, const ChildLimits& limits) {
   return run([&](int output) { work([&](std::string_view text) { write_all(output, text); }); },

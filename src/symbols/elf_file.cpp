@@ -4,6 +4,7 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <libelf.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -124,6 +125,22 @@ Result<ElfFile> ElfFile::in_memory(std::string bytes) {
   auto file = in_memory(kept->data(), kept->size());
   if (file) {
     file->bytes_ = std::move(kept);
+  }
+  return file;
+}
+
+Result<ElfFile> ElfFile::vdso() {
+  auto* const base = reinterpret_cast<char*>(getauxval(AT_SYSINFO_EHDR));
+  if (base == nullptr) {
+    return fail("This kernel has no vDSO.");
+  }
+  Elf64_Ehdr header;
+  std::memcpy(&header, base, sizeof header);
+  // The kernel made it: its section headers come last.
+  const std::size_t size = header.e_shoff + std::size_t{header.e_shnum} * header.e_shentsize;
+  auto file = in_memory(base, size);
+  if (!file) {
+    return fail("The vDSO of this kernel cannot be read: {}.", file.error().message);
   }
   return file;
 }

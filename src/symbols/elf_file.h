@@ -33,6 +33,8 @@ class ElfFile {
   // `bytes` of the ELF image that begin at `base` and outlive the ElfFile.
   static Result<ElfFile> in_memory(char* base, std::size_t bytes);
   static Result<ElfFile> in_memory(std::string bytes);
+  // What the kernel maps into every 64-bit process.
+  static Result<ElfFile> vdso();
 
   Elf* elf() const { return elf_.get(); }
   const std::string& build_id() const { return build_id_; }  // lower-case hex, "" if it has none

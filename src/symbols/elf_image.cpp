@@ -4,10 +4,8 @@
 #include <elf.h>
 #include <gelf.h>
 #include <libelf.h>
-#include <sys/auxv.h>
 
 #include <algorithm>
-#include <cstring>
 #include <span>
 #include <string>
 #include <utility>
@@ -219,19 +217,8 @@ ElfImage whole_image(ElfFile file) {
 }
 
 Result<ElfImage> read_vdso() {
-  auto* const base = reinterpret_cast<char*>(getauxval(AT_SYSINFO_EHDR));
-  if (base == nullptr) {
-    return fail("This kernel has no vDSO.");
-  }
-  Elf64_Ehdr header;
-  std::memcpy(&header, base, sizeof header);
-  // The kernel made it: its section headers come last.
-  const std::size_t size = header.e_shoff + std::size_t{header.e_shnum} * header.e_shentsize;
-  auto file = ElfFile::in_memory(base, size);
-  if (!file) {
-    return fail("The vDSO of this kernel cannot be read: {}.", file.error().message);
-  }
-  return whole_image(*std::move(file));
+  auto file = ElfFile::vdso();
+  return file ? Result<ElfImage>(whole_image(*std::move(file))) : std::unexpected(file.error());
 }
 
 }  // namespace xenoprof

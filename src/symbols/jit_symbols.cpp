@@ -12,6 +12,8 @@
 #include <memory>
 #include <string>
 
+#include "model/number.h"
+
 namespace xenoprof {
 namespace {
 
@@ -51,10 +53,7 @@ std::optional<std::int32_t> jit_process(std::string_view image) {
   }
   image.remove_prefix(kBefore.size());
   image.remove_suffix(kAfter.size());
-  std::int32_t process = 0;
-  const auto [end, error] = std::from_chars(image.data(), image.data() + image.size(), process);
-  return error == std::errc() && end == image.data() + image.size() ? std::optional(process)
-                                                                    : std::nullopt;
+  return number<std::int32_t>(image);
 }
 
 Result<SymbolTable> read_jit_symbols(std::string_view image) {

@@ -169,8 +169,10 @@ Result<SymbolTable> read_kallsyms(const std::filesystem::path& path, KernelText*
                 path.string());
   }
   if (!some_address) {
-    return fail("{} hides the kernel's addresses: run as root, or set kernel.kptr_restrict to 0.",
-                path.string());
+    return fail(
+        "{} hides the kernel's addresses: run as root or with CAP_SYSLOG, or set "
+        "kernel.kptr_restrict to 0.",
+        path.string());
   }
   table.finish();
   return table;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -21,6 +22,12 @@ struct KernelText {
 // /proc/kallsyms, a copy of it from elsewhere, or a System.map. Addresses are virtual.
 Result<SymbolTable> read_kallsyms(const std::filesystem::path& path = "/proc/kallsyms",
                                   KernelText* text = nullptr);
+
+// Such a copy, and what has to be added to its addresses; unset: to be found out.
+struct KernelList {
+  std::filesystem::path file;
+  std::optional<std::int64_t> offset = {};
+};
 
 // Xen's own symbols, as dom0 sees them. Addresses are virtual. The "file.c#" before a local
 // symbol's name is dropped where the name alone is unique.

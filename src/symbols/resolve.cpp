@@ -10,6 +10,7 @@
 #include "symbols/demangle.h"
 #include "symbols/elf_image.h"
 #include "symbols/jit_symbols.h"
+#include "symbols/kernel_offset.h"
 #include "symbols/source_lines.h"
 
 namespace xenoprof {
@@ -34,7 +35,8 @@ struct SymbolFiles {
   SymbolFiles(const DebugSearch& search, bool all_elf) : keeps_elf(all_elf), debug(search) {}
 
   std::optional<KernelSymbols> kernel;
-  std::future<KernelSymbols> kernel_ahead;  // where it is being read
+  std::optional<std::int64_t> kernel_offset;  // once found
+  std::future<KernelSymbols> kernel_ahead;    // where it is being read
   std::optional<SymbolTable> xen;
   // By path; only the last unless all are to be kept.
   std::map<std::string, Result<ElfImage>> elf;
@@ -66,6 +68,7 @@ class Resolver {
         sources_(sources),
         read_(read),
         wants_lines_(lines),
+        passing_(!lines),
         time_(sources.lines_time) {
     nameless_.resize(profile.images().size());
     lineless_.resize(profile.images().size());
@@ -123,6 +126,8 @@ class Resolver {
   const SymbolTable& kernel_symbols();
   const SymbolTable& xen_symbols();
   void resolve_kernel(ImageId image, std::string_view name);
+  // Of a kernel that is not ours: how far from its list's addresses it lies. None: not known yet.
+  std::optional<std::int64_t> kernel_offset(const std::vector<LocationId>& locations);
   void resolve_vdso(ImageId image);
   void resolve_jit(ImageId image, const std::string& name);
   void add_file(ImageId image, const std::string& path);
@@ -136,6 +141,7 @@ class Resolver {
   const SymbolSources& sources_;
   SymbolFiles& read_;
   bool wants_lines_;
+  bool passing_;  // the profile still grows
   // Of each image.
   std::vector<std::vector<LocationId>> nameless_;
   std::vector<std::vector<LocationId>> lineless_;  // those that have a name already
@@ -179,6 +185,40 @@ const SymbolTable& Resolver::xen_symbols() {
   return *read_.xen;
 }
 
+std::optional<std::int64_t> Resolver::kernel_offset(const std::vector<LocationId>& locations) {
+  if (sources_.kernel_offset) {
+    return *sources_.kernel_offset;
+  }
+  if (read_.kernel_offset) {
+    return *read_.kernel_offset;
+  }
+  std::vector<std::uint64_t> sampled;
+  for (const LocationId id : locations) {
+    sampled.push_back(profile_.locations()[id].address);
+  }
+  const auto offset = find_kernel_offset(*read_.kernel->table, read_.kernel->text, sampled);
+  if (!offset) {
+    if (passing_) {
+      return std::nullopt;  // names that were given stay
+    }
+    notes_.push_back(fmt::format(
+        "Its samples are too few to tell whether its kernel lies where {} has it, as is "
+        "assumed.",
+        sources_.kallsyms.string()));
+    return 0;
+  }
+  read_.kernel_offset = offset->bytes;
+  if (offset->bytes == 0) {
+    return 0;
+  }
+  notes_.push_back(fmt::format(
+      "Its kernel lies {}{:#x} from where {} has it, as its samples show: {} are of functions' "
+      "first instructions then, {} with any other offset.",
+      offset->bytes < 0 ? "-" : "+", offset->bytes < 0 ? -offset->bytes : offset->bytes,
+      sources_.kallsyms.string(), offset->fit, offset->next_fit));
+  return offset->bytes;
+}
+
 void Resolver::resolve_kernel(ImageId image, std::string_view name) {
   const bool xen = name == kXenImage;
   const auto& path = xen ? sources_.xensyms : sources_.kallsyms;
@@ -219,6 +259,13 @@ void Resolver::resolve_kernel(ImageId image, std::string_view name) {
           "Functions of {} have no names: it is not where it was when recorded.", name));
       return;
     }
+  }
+  if (!sources_.own_files && name == kKernelImage && table.size() != 0) {
+    const auto offset = kernel_offset(locations);
+    if (!offset) {
+      return;
+    }
+    moved -= static_cast<std::uint64_t>(*offset);
   }
   set_build_id(image, runs);
   for (const LocationId id : locations) {

@@ -8,6 +8,7 @@
 #include <future>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,9 @@ struct SymbolSources {
   // Of the kernel that ran: kallsyms or System.map. A passive domain's is a copy.
   std::filesystem::path kallsyms = "/proc/kallsyms";
   std::filesystem::path xensyms = "/proc/xen/xensyms";
+  // What is to be added to that list's addresses. Unless it is known, another domain's kernel is
+  // looked for where its samples say that it lies.
+  std::optional<std::int64_t> kernel_offset = {};
   // Which modules that kernel has: kallsyms is read again by NamesInPassing when they change.
   std::filesystem::path modules = "/proc/modules";
   // The samples are of the domain we run in: its files and its kernel's build-ids are at hand.

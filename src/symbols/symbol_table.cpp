@@ -87,6 +87,14 @@ void SymbolTable::drop_duplicates() {
   entries_.resize(kept);
 }
 
+std::vector<std::uint64_t> SymbolTable::starts() const {
+  std::vector<std::uint64_t> starts;
+  for (const Entry& entry : entries_) {
+    starts.push_back(entry.start);
+  }
+  return starts;
+}
+
 std::optional<Symbol> SymbolTable::find(std::uint64_t address) const {
   // Functions may lie within another: an inner one that has ended leaves the address to the outer.
   constexpr int kMaxNesting = 8;

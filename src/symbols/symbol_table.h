@@ -42,6 +42,8 @@ class SymbolTable {
   std::optional<Symbol> find(std::uint64_t address) const;
 
   std::size_t size() const { return entries_.size(); }
+  // In order.
+  std::vector<std::uint64_t> starts() const;
 
  private:
   struct Entry {
