@@ -6,7 +6,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <ostream>
@@ -15,21 +14,12 @@
 
 #include "report/session_file.h"
 #include "sample_counts.h"
+#include "shell.h"
 
 namespace xenoprof {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::pair<std::string, bool> run(const std::string& command) {
-  std::FILE* const pipe = ::popen(command.c_str(), "r");
-  std::string text;
-  char part[4096];
-  while (const std::size_t got = std::fread(part, 1, sizeof part, pipe)) {
-    text.append(part, got);
-  }
-  return {text, ::pclose(pipe) == 0};
-}
 
 SampleCounts counts_of_perf(const fs::path& file) {
   const auto [text, good] = run(std::string(kPerfScript) + " -i '" + file.string() + "' 2>'" +
@@ -141,6 +131,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Recording{"ByCount", "-e task-clock:500000 -e page-faults:1",
                               "-- ls -lR /usr/include", "ls | "},
                     Recording{"CallChains", "-F 4000 -g", "-- ls -lR /usr/include", "ls | "},
+                    Recording{"UserStacks", "-F 2000 -g dwarf", "-- ls -lR /usr/include", "ls | "},
                     Recording{"WholeSystem", "-F 4000 -a -g", "-- $B/busy forks 300", "turn"},
                     Recording{"RunningProcess", "-F 4000 -p $(cat $T/pid) --for 300ms", "", "turn",
                               "$B/busy spend 3000 & echo $! >$T/pid"}),

@@ -13,6 +13,7 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <thread>
 
 #include "control.h"
 #include "copy.h"
@@ -138,6 +139,18 @@ CommandResult LabMachine::exec(const std::string& domain, const std::vector<std:
   if (!run)
     return {-1, "", run.error().message};
   return {run->status.shell_status(), run->output, run->error};
+}
+
+bool LabMachine::answers(const std::string& domain) const {
+  using namespace std::chrono_literals;
+  const auto deadline = std::chrono::steady_clock::now() + 2min;
+  // A domain that does not listen yet refuses at once.
+  while (exec(domain, {"true"}, 1s).status != 0) {
+    if (std::chrono::steady_clock::now() > deadline)
+      return false;
+    std::this_thread::sleep_for(100ms);
+  }
+  return true;
 }
 
 int LabMachine::copy_in(const fs::path& from, const std::string& domain,

@@ -29,6 +29,9 @@ class LabMachine {
   CommandResult exec(const std::string& domain, const std::vector<std::string>& command,
                      std::chrono::milliseconds limit = std::chrono::minutes(5)) const;
 
+  // Waits for a domain that boots or goes on; false if it runs no command within two minutes.
+  bool answers(const std::string& domain) const;
+
   // Files and folders, as `xenoprof lab copy` has them. 0, or a test failure and -1.
   int copy_in(const std::filesystem::path& from, const std::string& domain,
               const std::string& to) const;

@@ -36,6 +36,8 @@ expect xenoprof diff a -- 'a session'
 expect xenoprof export --format s -- speedscope
 expect xenoprof record -o pe -- perf.data
 expect xenoprof report --top '' --
+expect xenoprof record -g d -- dwarf
+expect xenoprof record -g --fo -- --for
 rm -r "$PWD"
 
 for page in "$share"/man/man1/*; do

@@ -10,7 +10,6 @@
 #include <poll.h>
 #include <pty.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -24,6 +23,7 @@
 #include "session/virtio_serial.h"
 #include "session/vsock.h"
 #include "session/wire.pb.h"
+#include "tests/unit/monitor.h"
 #include "tests/unit/temporary_folder.h"
 
 namespace xenoprof {
@@ -62,31 +62,6 @@ std::string read_exactly(Channel& channel, std::size_t size) {
 void write_all(int file, std::string_view text) {
   ASSERT_EQ(::write(file, text.data(), text.size()), static_cast<ssize_t>(text.size()));
 }
-
-// A unix socket at which this process listens.
-class Monitor {
- public:
-  explicit Monitor(int queue = 4) : socket_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-    path.string().copy(address.sun_path, sizeof address.sun_path - 1);
-    EXPECT_EQ(::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
-              0);
-    EXPECT_EQ(::listen(socket_.get(), queue), 0);
-  }
-
-  FileDescriptor accept() const {
-    return FileDescriptor(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-  }
-
- private:
-  TemporaryFolder folder_;
-
- public:
-  const std::filesystem::path path = folder_ / "socket";
-
- private:
-  FileDescriptor socket_;
-};
 
 // `host` is the monitor's end. It stays when a process of the host goes, as bytes under way do.
 struct Port {
@@ -263,36 +238,8 @@ TEST(SerialPort, IsFoundByItsName) {
   EXPECT_EQ(find_agent_port(root.path()), root / "dev/vport2p3");
 }
 
-TEST(SerialPort, HostAndGuestMeetAndTalk) {
-  const Monitor monitor;
-  const Port port;
-  std::thread qemu([&] { carry(monitor, port); });
-  std::thread guest([&] {
-    const auto channel = meet(open_port(port));
-    ASSERT_TRUE(channel);
-    EXPECT_EQ(read_exactly(*channel, 5), "hello");
-    EXPECT_EQ(channel->write_some(std::string_view("hi")), 2U);
-  });
-  {
-    const auto channel = dial_serial(monitor.path, ::getpid(), kPlenty);
-    ASSERT_TRUE(channel) << channel.error().message;
-    EXPECT_EQ((*channel)->write_some(std::string_view("hello")), 5U);
-    EXPECT_EQ(read_exactly(**channel, 2), "hi");
-    guest.join();
-  }
-  qemu.join();
-}
-
-TEST(SerialPort, BytesOfABrokenConversationConfuseNeitherEnd) {
-  const Monitor monitor;
-  const Port port;
-  SerialPort guest_end = open_port(port);
-  // To the guest: the rest of a message, a host that dialled and went, one that even had its word.
-  write_all(port.host.get(), "half a message" + word("xp-dial:", '1') + word("xp-dial:", '2') +
-                                 word("xp-talk:", '1') + "xp-dial:short");
-  EXPECT_EQ(guest_end.meet(), false);
-  // To the host: its answers, and a part of a message, lie there still.
-  write_all(guest_end.fd(), "more of a message");
+// A host dials the agent behind `guest_end`, and each hears what the other says.
+void meet_and_talk(const Monitor& monitor, const Port& port, SerialPort guest_end) {
   std::thread qemu([&] { carry(monitor, port); });
   std::thread guest([&] {
     const auto channel = meet(std::move(guest_end));
@@ -308,6 +255,25 @@ TEST(SerialPort, BytesOfABrokenConversationConfuseNeitherEnd) {
     guest.join();
   }
   qemu.join();
+}
+
+TEST(SerialPort, HostAndGuestMeetAndTalk) {
+  const Monitor monitor;
+  const Port port;
+  meet_and_talk(monitor, port, open_port(port));
+}
+
+TEST(SerialPort, BytesOfABrokenConversationConfuseNeitherEnd) {
+  const Monitor monitor;
+  const Port port;
+  SerialPort guest_end = open_port(port);
+  // To the guest: the rest of a message, a host that dialled and went, one that even had its word.
+  write_all(port.host.get(), "half a message" + word("xp-dial:", '1') + word("xp-dial:", '2') +
+                                 word("xp-talk:", '1') + "xp-dial:short");
+  EXPECT_EQ(guest_end.meet(), false);
+  // To the host: its answers, and a part of a message, lie there still.
+  write_all(guest_end.fd(), "more of a message");
+  meet_and_talk(monitor, port, std::move(guest_end));
 }
 
 TEST(SerialPort, ARepeatedWordIsAnsweredOnce) {

@@ -57,6 +57,51 @@ TEST(ClockRelation, LooksThatGoBackAreNotHeeded) {
   EXPECT_EQ(clocks.other_at(1500), 10'500u);
 }
 
+// A guest's clock while the guest is paused: half a second between looks each 100 ms.
+TEST(ClockRelation, AClockThatStoodStillGoesByTheNearerLook) {
+  constexpr std::uint64_t kMs = 1'000'000;
+  ClockRelation clocks;
+  for (std::uint64_t look = 0; look <= 5; ++look) {
+    clocks.add(look * 100 * kMs, look * 100 * kMs);
+  }
+  clocks.add(1100 * kMs, 600 * kMs);  // paused from 560 to 1060
+  clocks.add(1200 * kMs, 700 * kMs);
+  EXPECT_EQ(clocks.other_at(450 * kMs), 450 * kMs);
+  EXPECT_EQ(clocks.other_at(510 * kMs), 510 * kMs);
+  EXPECT_EQ(clocks.other_at(559 * kMs), 559 * kMs);
+  EXPECT_EQ(clocks.other_at(1061 * kMs), 561 * kMs);
+  EXPECT_EQ(clocks.other_at(1090 * kMs), 590 * kMs);
+  EXPECT_EQ(clocks.other_at(1150 * kMs), 650 * kMs);
+}
+
+// The guest has set its counter back: the one interval tells nothing of the clocks' rate.
+TEST(ClockRelation, ACounterThatWasSetIsNoStandstillFromThenOn) {
+  constexpr std::uint64_t kMs = 1'000'000;
+  ClockRelation clocks;
+  for (std::uint64_t look = 0; look <= 5; ++look) {
+    clocks.add(look * 100 * kMs, look * 100 * kMs);
+  }
+  constexpr std::uint64_t kSetBack = 30;
+  constexpr std::uint64_t kLast = 10;
+  for (std::uint64_t look = 6; look <= kLast; ++look) {
+    clocks.add((look * 100 - kSetBack) * kMs, look * 100 * kMs);
+  }
+  EXPECT_EQ(clocks.other_at(((kLast - 1) * 100 + 75 - kSetBack) * kMs), (kLast * 100 - 25) * kMs);
+  // And a later standstill is known again.
+  clocks.add((kLast * 100 + 600 - kSetBack) * kMs, (kLast * 100 + 100) * kMs);
+  EXPECT_EQ(clocks.other_at((kLast * 100 + 50 - kSetBack) * kMs), (kLast * 100 + 50) * kMs);
+}
+
+TEST(ClockRelation, AfterAStandstillTimesBeyondAllLooksGoByTheRateBefore) {
+  constexpr std::uint64_t kMs = 1'000'000;
+  ClockRelation clocks;
+  for (std::uint64_t look = 0; look <= 5; ++look) {
+    clocks.add(look * 100 * kMs, look * 100 * kMs);
+  }
+  clocks.add(1100 * kMs, 600 * kMs);
+  EXPECT_EQ(clocks.other_at(1110 * kMs), 610 * kMs);
+}
+
 // What a guest's records and its host's are brought together by: a millionth of a second is much
 // less than any task runs.
 TEST(ClockRelation, TellsThisMachinesClockByItsCounter) {

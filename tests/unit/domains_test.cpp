@@ -56,7 +56,7 @@ TEST(ChooseDomains, WhatCannotBeIsToldByName) {
   EXPECT_NE(error({.domains = {"web"}, .passive = {"web"}}).find("web is asked for as active"),
             std::string::npos);
   EXPECT_NE(error({.passive = {"dom0"}}).find("cannot be passive"), std::string::npos);
-  EXPECT_NE(error({.kernel_symbols = {{"web", "/symbols"}}}).find("not among the passive"),
+  EXPECT_NE(error({.kernel_symbols = {{"web", {"/symbols"}}}}).find("not among the passive"),
             std::string::npos);
   EXPECT_FALSE(choose_domains({}, {}));
 }

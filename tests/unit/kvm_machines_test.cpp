@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "hypervisor/monitor_options.h"
-#include "tests/unit/temporary_folder.h"
+#include "tests/unit/kvm_host.h"
 
 namespace xenoprof {
 namespace {
@@ -29,67 +29,11 @@ MonitorOptions parse(std::initializer_list<std::string_view> arguments) {
   return parse_monitor_options({arguments.begin(), arguments.size()});
 }
 
-// proc and sys of a host, made up.
-class Host {
- public:
-  Host() {
-    fs::create_directories(root / "sys/module/kvm");
-    fs::create_directories(root / "proc");
-  }
-
-  void write(const fs::path& path, std::string_view text) const {
-    fs::create_directories((root.path() / path).parent_path());
-    root.file(path.string(), text);
-  }
-  void link(const fs::path& path, const fs::path& target) const {
-    fs::create_directories((root.path() / path).parent_path());
-    fs::create_symlink(target, root.path() / path);
-  }
-
-  void thread(int process, int id, std::string_view name, int parent = 1) const {
-    const std::string status =
-        fmt::format("Name:\t{}\nTgid:\t{}\nPid:\t{}\nPPid:\t{}\n", name, process, id, parent);
-    for (const fs::path folder :
-         {fmt::format("proc/{}", id), fmt::format("proc/{}/task/{}", process, id)}) {
-      write(folder / "status", status);
-      write(folder / "comm", fmt::format("{}\n", name));
-    }
-  }
-  void process(int id, std::string_view name,
-               std::initializer_list<std::string_view> arguments = {}) const {
-    thread(id, id, name);
-    std::string line;
-    for (const std::string_view argument : arguments) {
-      line.append(argument) += '\0';
-    }
-    write(fmt::format("proc/{}/cmdline", id), line);
-  }
-  void file(int process, int number, std::string_view target) const {
-    link(fmt::format("proc/{}/fd/{}", process, number), target);
-  }
-  // As Linux 6.0 and later tell it; before, there is no `thread`.
-  void vcpu(std::string_view machine, int number, std::optional<int> thread) const {
-    const fs::path folder = fmt::format("sys/kernel/debug/kvm/{}/vcpu{}", machine, number);
-    write(folder / "tsc-offset", "-1000\n");
-    if (thread) {
-      write(folder / "pid", fmt::format("{}\n", *thread));
-    }
-  }
-  // One that runs: vCPU 0 in thread `id` + 1.
-  void machine(int id, std::initializer_list<std::string_view> arguments) const {
-    process(id, "qemu-system-x86", arguments);
-    thread(id, id + 1, "CPU 0/KVM");
-    vcpu(fmt::format("{}-9", id), 0, id + 1);
-  }
-
-  std::vector<KvmMachine> list() const {
-    auto machines = list_kvm_machines(root.path());
-    EXPECT_TRUE(machines) << machines.error().message;
-    return machines.value_or(std::vector<KvmMachine>());
-  }
-
-  TemporaryFolder root;
-};
+std::vector<KvmMachine> list(const KvmHost& host) {
+  auto machines = list_kvm_machines(host.root.path());
+  EXPECT_TRUE(machines) << machines.error().message;
+  return machines.value_or(std::vector<KvmMachine>());
+}
 
 std::vector<std::string> names(const std::vector<KvmMachine>& machines) {
   std::vector<std::string> result;
@@ -186,7 +130,7 @@ TEST(KvmMachines, AHostWithoutKvmHasNone) {
 }
 
 TEST(KvmMachines, KvmTellsThreadsWhateverTheirNames) {
-  const Host host;
+  const KvmHost host;
   host.process(400, "monitor", {"/opt/monitor"});
   host.thread(400, 401, "maker");
   host.thread(400, 410, "a");
@@ -197,7 +141,7 @@ TEST(KvmMachines, KvmTellsThreadsWhateverTheirNames) {
   host.vcpu("401-12", 10, 411);
   host.vcpu("401-12", 4, 412);
   host.write("sys/kernel/debug/kvm/exits", "7\n");
-  const auto machines = host.list();
+  const auto machines = list(host);
   ASSERT_THAT(machines, SizeIs(1));
   EXPECT_EQ(machines[0].name, "monitor");
   EXPECT_EQ(machines[0].process, 400);
@@ -208,17 +152,17 @@ TEST(KvmMachines, KvmTellsThreadsWhateverTheirNames) {
 }
 
 TEST(KvmMachines, TheThreadThatMadeTheMachineMayHaveEnded) {
-  const Host host;
+  const KvmHost host;
   host.process(400, "monitor", {"monitor"});
   host.thread(400, 410, "a");
   host.vcpu("399-12", 0, 410);
   // Somebody else's by now.
   host.process(399, "sleep", {"sleep"});
-  EXPECT_THAT(names(host.list()), ElementsAre("monitor"));
+  EXPECT_THAT(names(list(host)), ElementsAre("monitor"));
 }
 
 TEST(KvmMachines, OlderKernelsTellNumbersAloneAndMonitorsTheThreads) {
-  const Host host;
+  const KvmHost host;
   host.process(400, "qemu-system-x86", {"qemu-system-x86_64", "-name", "web"});
   host.thread(400, 410, "CPU 0/KVM");
   host.thread(400, 412, "CPU 10/KVM");
@@ -227,13 +171,13 @@ TEST(KvmMachines, OlderKernelsTellNumbersAloneAndMonitorsTheThreads) {
   for (const int number : {0, 4, 6}) {  // three cores a socket
     host.vcpu("400-12", number, std::nullopt);
   }
-  const auto machines = host.list();
+  const auto machines = list(host);
   ASSERT_THAT(machines, SizeIs(1));
   EXPECT_THAT(machines[0].vcpus, ElementsAre(KvmVcpu{410, 0}, KvmVcpu{411, 4}, KvmVcpu{412, 6}));
 }
 
 TEST(KvmMachines, WithoutDebugfsFilesAndNamesOfThreadsTell) {
-  const Host host;
+  const KvmHost host;
   const auto monitor = [&](int process, std::string_view name, std::string_view thread) {
     host.process(process, name, {name});
     host.file(process, 3, "/dev/kvm");
@@ -248,7 +192,7 @@ TEST(KvmMachines, WithoutDebugfsFilesAndNamesOfThreadsTell) {
   host.process(600, "sh", {"sh"});
   host.file(600, 0, "/dev/null");
   host.thread(600, 601, "CPU 0/KVM");
-  const auto machines = host.list();
+  const auto machines = list(host);
   EXPECT_THAT(names(machines),
               ElementsAre("cloud-hypervisor", "firecracker", "crosvm", "qemu-system-x86_64"));
   for (std::size_t i = 0; i < machines.size(); ++i) {
@@ -259,32 +203,46 @@ TEST(KvmMachines, WithoutDebugfsFilesAndNamesOfThreadsTell) {
 }
 
 TEST(KvmMachines, TwoOfANameAreToldByTheirProcesses) {
-  const Host host;
+  const KvmHost host;
   host.machine(100, {"qemu", "-name", "web"});
   host.machine(200, {"qemu", "-name", "db"});
   host.machine(300, {"qemu", "-name", "web"});
   host.machine(400, {"qemu", "-name", "web-300"});
-  EXPECT_THAT(names(host.list()), ElementsAre("web-100", "db", "web-300", "web-300-400-2"));
+  EXPECT_THAT(names(list(host)), ElementsAre("web-100", "db", "web-300", "web-300-400-2"));
+}
+
+// A sample tells its process alone: neither guest's agent may get the other's.
+TEST(KvmMachines, SeveralInOneProcessAreOneWithoutAnAgent) {
+  const KvmHost host;
+  host.machine(100, {"qemu", "-name", "web", "-device", "vhost-vsock-pci,guest-cid=5"});
+  host.thread(100, 102, "CPU 1/KVM");
+  host.vcpu("100-12", 0, 102);
+  const auto machines = list_kvm_machines(host.root.path());
+  ASSERT_TRUE(machines);
+  ASSERT_EQ(machines->size(), 1u);
+  EXPECT_EQ((*machines)[0].vcpus.size(), 2u);
+  EXPECT_EQ((*machines)[0].folder, "");
+  EXPECT_FALSE((*machines)[0].vsock);
 }
 
 TEST(KvmMachines, NamesAreFitForFilesAndNotTheHosts) {
-  const Host host;
+  const KvmHost host;
   host.machine(100, {"qemu", "-name", "../../etc/passwd"});
   host.machine(200, {"qemu", "-name", "host"});
   host.machine(300, {"qemu", "-name", "a\x1b[2Jb"});
   host.machine(400, {"qemu", "-name", std::string(5000, 'x')});
   host.machine(500, {"", "-m", "1"});
   host.machine(600, {"qemu", "-name", "a,,b=c"});
-  EXPECT_THAT(names(host.list()), ElementsAre("_._.._etc_passwd", "host-200", "a?[2Jb",
-                                              std::string(40, 'x'), "machine", "a_b_c"));
+  EXPECT_THAT(names(list(host)), ElementsAre("_._.._etc_passwd", "host-200", "a?[2Jb",
+                                             std::string(40, 'x'), "machine", "a_b_c"));
 }
 
 TEST(KvmMachines, AnIdentifierThatTwoClaimIsNobodys) {
-  const Host host;
+  const KvmHost host;
   host.machine(100, {"qemu", "-device", "vhost-vsock-pci,guest-cid=3"});
   host.machine(200, {"qemu", "-device", "vhost-vsock-pci,guest-cid=4"});
   host.machine(300, {"fake", "-device", "vhost-vsock-pci,guest-cid=3"});
-  const auto machines = host.list();
+  const auto machines = list(host);
   ASSERT_THAT(machines, SizeIs(3));
   EXPECT_FALSE(machines[0].vsock);
   EXPECT_EQ(machines[1].vsock, 4);
@@ -292,7 +250,7 @@ TEST(KvmMachines, AnIdentifierThatTwoClaimIsNobodys) {
 }
 
 TEST(KvmMachines, ASocketThatLibvirtOpenedIsFoundByItsNumber) {
-  const Host host;
+  const KvmHost host;
   host.machine(100, {"qemu", "-chardev", "socket,id=c,fd=35,server=on,wait=off", "-device",
                      "virtserialport,chardev=c,name=org.xenoprof.agent.0"});
   host.file(100, 34, "socket:[776]");
@@ -303,13 +261,13 @@ TEST(KvmMachines, ASocketThatLibvirtOpenedIsFoundByItsNumber) {
              "0000000000000000: 00000002 00000000 00000000 0001 03   777\n"
              "garbage\n\n \n"
              "0000000000000000: 00000002 00000000 00010000 0001 01   777 /run/lib virt/agent\n");
-  const auto machines = host.list();
+  const auto machines = list(host);
   ASSERT_THAT(machines, SizeIs(1));
   EXPECT_EQ(machines[0].serial, "/run/lib virt/agent");
 }
 
 TEST(KvmMachines, FirecrackersOtherSocketIsTheGuestsVsock) {
-  const Host host;
+  const KvmHost host;
   const auto firecracker = [&](int id, int api, int vsock) {
     host.process(id, "firecracker", {"/firecracker", "--id", "web"});
     host.thread(id, id + 1, "fc_vcpu 0");
@@ -327,7 +285,7 @@ TEST(KvmMachines, FirecrackersOtherSocketIsTheGuestsVsock) {
   };
   firecracker(100, 5, 6);
   firecracker(200, 6, 5);
-  const auto machines = host.list();
+  const auto machines = list(host);
   EXPECT_THAT(names(machines), ElementsAre("web-100", "web-200"));
   for (const KvmMachine& machine : machines) {
     EXPECT_EQ(machine.vsock_socket,
@@ -336,7 +294,7 @@ TEST(KvmMachines, FirecrackersOtherSocketIsTheGuestsVsock) {
 }
 
 TEST(KvmMachines, PathsAreThoseOfTheMonitor) {
-  const Host host;
+  const KvmHost host;
   host.machine(100, {"cloud-hypervisor", "--vsock", "cid=3,socket=ch.vsock"});
   host.machine(200, {"cloud-hypervisor", "--vsock", "cid=3,socket=/run/ch.vsock"});
   host.machine(300, {"cloud-hypervisor", "--vsock", "cid=3,socket=/run/ch.vsock"});
@@ -345,7 +303,7 @@ TEST(KvmMachines, PathsAreThoseOfTheMonitor) {
   host.link("proc/200/root", "/");
   host.link("proc/300/ns/mnt", "mnt:[2]");
   host.link("proc/300/root", "/");
-  const auto machines = host.list();
+  const auto machines = list(host);
   ASSERT_THAT(machines, SizeIs(3));
   EXPECT_EQ(machines[0].vsock_socket, host.root / "proc/100/cwd/ch.vsock");
   EXPECT_EQ(machines[1].vsock_socket, "/run/ch.vsock");
@@ -353,7 +311,7 @@ TEST(KvmMachines, PathsAreThoseOfTheMonitor) {
 }
 
 TEST(KvmMachines, TheKernelsWorkersBelongToTheMachineOfTheirNumber) {
-  const Host host;
+  const KvmHost host;
   host.machine(100, {"qemu"});
   host.machine(200, {"qemu", "-name", "web"});
   host.thread(200, 205, "worker");
@@ -363,14 +321,14 @@ TEST(KvmMachines, TheKernelsWorkersBelongToTheMachineOfTheirNumber) {
   host.thread(23, 23, "kvm-nx-lpage-recovery-100", 2);
   host.thread(24, 24, "vhost-999", 2);
   host.thread(900, 900, "vhost-200", 1);  // a process that only says so
-  const auto machines = host.list();
+  const auto machines = list(host);
   ASSERT_THAT(machines, SizeIs(2));
   EXPECT_THAT(machines[0].workers, ElementsAre(23));
   EXPECT_THAT(machines[1].workers, ::testing::UnorderedElementsAre(20, 21, 22));
 }
 
 TEST(KvmMachines, WhereNothingMayBeReadTheErrorSaysWhatItTakes) {
-  const Host host;
+  const KvmHost host;
   host.process(100, "qemu", {"qemu"});
   host.file(100, 4, "anon_inode:kvm-vm");
   const fs::path files = host.root / "proc/100/fd";
@@ -390,7 +348,7 @@ TEST(KvmMachines, WhereNothingMayBeReadTheErrorSaysWhatItTakes) {
 }
 
 TEST(KvmMachines, GarbageInProcAndDebugfsIsNoMachine) {
-  const Host host;
+  const KvmHost host;
   host.vcpu("not-a-number", 0, 1);
   host.vcpu("400-12", 0, 410);  // ended
   host.vcpu("-5-1", 0, 3);
@@ -398,7 +356,7 @@ TEST(KvmMachines, GarbageInProcAndDebugfsIsNoMachine) {
   host.write("sys/kernel/debug/kvm/500-1/vcpu99999999999999999999/pid", "1");
   host.write("proc/500/status", "Tgid:\nTgid:\t\n");
   host.write("proc/500/cmdline", std::string(1'000'000, '\0'));
-  EXPECT_THAT(host.list(), IsEmpty());
+  EXPECT_THAT(list(host), IsEmpty());
 }
 
 TEST(TscRelation, ScalesAndWrapsAsTheHardwareDoes) {
@@ -411,9 +369,9 @@ TEST(TscRelation, ScalesAndWrapsAsTheHardwareDoes) {
 }
 
 TEST(TscRelation, IsReadFromDebugfs) {
-  const Host host;
+  const KvmHost host;
   host.machine(100, {"qemu", "-name", "web"});
-  const auto machines = host.list();
+  const auto machines = list(host);
   ASSERT_THAT(machines, SizeIs(1));
   auto relation = tsc_relation(machines[0], 0, host.root.path());
   ASSERT_TRUE(relation) << relation.error().message;
@@ -429,9 +387,9 @@ TEST(TscRelation, IsReadFromDebugfs) {
 }
 
 TEST(TscRelation, OfAVcpuThatIsGoneOrHiddenIsAnError) {
-  const Host host;
+  const KvmHost host;
   host.machine(100, {"qemu", "-name", "web"});
-  auto machines = host.list();
+  auto machines = list(host);
   ASSERT_THAT(machines, SizeIs(1));
   EXPECT_FALSE(tsc_relation(machines[0], 1, host.root.path()));
   machines[0].folder.clear();

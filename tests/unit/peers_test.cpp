@@ -121,11 +121,12 @@ class PeersTest : public testing::Test {
     }
     return message;
   }
-  static wire::FromParticipant finished(const std::vector<Event>& events) {
+  static wire::FromParticipant finished(const std::vector<Event>& events,
+                                        std::uint64_t samples = 0) {
     Profile profile(events);
     const SampleKey key{
         .stack = profile.add_alone(profile.add_location(profile.add_image("/prog", ""), 1))};
-    profile.add(key, 0, 5);
+    profile.add(key, 0, samples);
     wire::FromParticipant message;
     message.mutable_finished()->set_profile(pprof::encode(profile));
     message.mutable_finished()->mutable_totals()->add_vcpus()->set_user(5);
@@ -134,7 +135,7 @@ class PeersTest : public testing::Test {
   static wire::FromParticipant interim(const std::vector<Event>& events, std::uint64_t samples) {
     wire::FromParticipant message;
     *message.mutable_interim()->mutable_totals() = totals(1, samples).totals();
-    auto end = finished(events);
+    auto end = finished(events, 5);
     message.mutable_interim()->set_profile(end.finished().profile());
     return message;
   }
@@ -189,13 +190,13 @@ TEST_F(PeersTest, ASessionWithHonestParticipants) {
   EXPECT_EQ(guest().totals.size(), 2u);
   ask_stop();
   say(1, sample());
-  for (std::size_t i = 0; i < 3; ++i) {
-    say(i, finished(layout_.events));
-  }
+  say(0, finished(layout_.events));
+  say(1, finished(layout_.events, 2));
+  say(2, finished(layout_.events));
   EXPECT_TRUE(peers_.await(1s, "finish", kNever));
   EXPECT_FALSE(peers_.any_gone());
   ASSERT_TRUE(guest().profile);
-  EXPECT_EQ(guest().profile->total(0), 5u);
+  EXPECT_EQ(guest().profile->total(0), 2u);
   EXPECT_EQ(guest().totals[0].user, 5u);
   EXPECT_EQ(guest().data->arrived()[0], 2u);
   EXPECT_EQ(peers_.passive[0].data->arrived()[0], 1u);
@@ -232,12 +233,13 @@ TEST_F(PeersTest, FinishingUnaskedIsRefused) {
 
 TEST_F(PeersTest, FinishingTwiceIsRefusedAndTheFirstCounts) {
   begin();
+  say(1, sample());
   ask_stop();
-  say(1, finished(layout_.events));
+  say(1, finished(layout_.events, 1));
   say(1, finished(layout_.events));
   expect_only_the_guest_is_dropped("not asked");
   ASSERT_TRUE(guest().profile);
-  EXPECT_EQ(guest().profile->total(0), 5u);
+  EXPECT_EQ(guest().profile->total(0), 1u);
 }
 
 TEST_F(PeersTest, SamplesAndTotalsAfterTheEndAreRefused) {
@@ -359,6 +361,30 @@ TEST_F(PeersTest, AProfileOfOtherEventsOrOfNonsenseIsRefused) {
   EXPECT_FALSE(peers_.active[2].profile);
 }
 
+TEST_F(PeersTest, AProfileOfMoreThanWasSentIsRefused) {
+  begin();
+  say(1, sample());
+  ask_stop();
+  say(1, finished(layout_.events, 2));
+  expect_only_the_guest_is_dropped("more samples than it sent");
+  EXPECT_FALSE(guest().profile);
+}
+
+// Their sums are printed, and must not overflow.
+TEST_F(PeersTest, NumbersThatCannotBeAreRefused) {
+  begin();
+  say(1, totals(1, kMostSamples));
+  EXPECT_EQ(guest().totals.size(), 1u);
+  say(1, totals(1, kMostSamples + 1));
+  expect_only_the_guest_is_dropped("more samples than can be");
+  ask_stop();
+  auto end = finished(layout_.events);
+  end.mutable_finished()->set_ring_lost(~std::uint64_t{0});
+  say(2, end);
+  EXPECT_FALSE(peers_.active[2].connection);
+  EXPECT_FALSE(peers_.active[2].profile);
+}
+
 TEST_F(PeersTest, WhoPosesAsTheInitiatorIsRefused) {
   ask_hello();
   say(1, introduction(true));
@@ -406,14 +432,15 @@ TEST_F(PeersTest, WhatIsSaidToTheUserIsShortAndPrintable) {
   EXPECT_FALSE(guest().connection);
   EXPECT_LE(problem().size(), 1000u);
   EXPECT_EQ(problem().find_first_of("\x1b\n"), std::string::npos);
+  create_data();
   ask_stop();
   auto end = finished(layout_.events);
   for (int i = 0; i < 10'000; ++i) {
-    end.mutable_finished()->add_notes("\x1b[2J");
+    end.mutable_finished()->add_notes("\x1b[2J\xff");
   }
   say(2, end);
   EXPECT_LE(peers_.active[2].notes.size(), 100u);
-  EXPECT_EQ(peers_.active[2].notes[0], "?[2J");
+  EXPECT_EQ(peers_.active[2].notes[0], "?[2J?");
 }
 
 TEST_F(PeersTest, MoreRecordsThanAnyDomainHasAreRefused) {

@@ -17,6 +17,7 @@
 #include "perf/data_reader.h"
 #include "perf/record_parser.h"
 #include "perf/recorder.h"
+#include "perf/ring_reader.h"
 
 namespace xenoprof::perf {
 namespace {
@@ -135,6 +136,47 @@ TEST_F(PerfOwnEvents, WhatFindsNoRoomIsCountedByEvent) {
   EXPECT_LT(taken, 3100u);  // and some of the test's own
   EXPECT_NEAR(static_cast<double>(samples_[1] + losses.of_event[1]), static_cast<double>(taken) / 2,
               1);
+}
+
+TEST_F(PerfOwnEvents, ReadsWhileItsOwnerIsBusy) {
+  constexpr int kTimes = 6;
+  constexpr int kAtOnce = 300;
+  options_.sample_ring_bytes = 16 * kPage;  // room for a thousand samples or so, of 1800
+  auto recorder = open({"page-faults:1"});
+  if (!recorder) {
+    GTEST_SKIP() << why_not_;
+  }
+  RingReader reader(std::move(*recorder));
+  ASSERT_TRUE(reader.start(sink()));
+  for (int i = 0; i < kTimes; ++i) {
+    touch(kAtOnce);
+    ::usleep(100'000);
+  }
+  reader.stop();
+  while (reader.drain(sink())) {
+  }
+  EXPECT_EQ(reader.losses().samples, 0u);
+  EXPECT_EQ(touches_, static_cast<std::uint64_t>(kTimes * kAtOnce));
+}
+
+TEST_F(PerfOwnEvents, WhatItsOwnerDoesNotTakeIsNotKeptWithoutEnd) {
+  options_.sample_ring_bytes = kPage;
+  auto recorder = open({"page-faults:1"});
+  if (!recorder) {
+    GTEST_SKIP() << why_not_;
+  }
+  RingReader reader(std::move(*recorder), 1);
+  ASSERT_TRUE(reader.start(sink()));
+  touch(1000);
+  ::usleep(200'000);  // for what there is to be read
+  touch(3000);
+  reader.stop();
+  while (reader.drain(sink())) {
+  }
+  EXPECT_GT(reader.losses().samples, 2000u);
+  const std::uint64_t taken = samples_[0] + reader.losses().samples;
+  EXPECT_GE(taken, 4000u);
+  EXPECT_LT(taken, 4200u);  // and some of the test's own
 }
 
 TEST_F(PerfOwnEvents, SamplesByFrequencyComeAboutAsOften) {

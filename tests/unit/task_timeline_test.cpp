@@ -107,6 +107,21 @@ TEST_F(TaskTimelineTest, OtherRecordsKeepTheirPlace) {
   EXPECT_THAT(hand_out(1000), ElementsAre("comm before", "150 7", "comm after", "250 7"));
 }
 
+// With a call chain, whose end is no time.
+TEST_F(TaskTimelineTest, SamplesOfItsOwnKeepTheirPlace) {
+  const perf::Layout layout{.events = layout_.events, .call_chains = true};
+  perf::RecordBuilder builder(layout);
+  parser_ = perf::RecordParser(layout);
+  timeline_ = TaskTimeline(layout);
+  const std::vector<std::uint64_t> chain = {PERF_CONTEXT_USER, 0x1000, 1, 2, 3, 4};
+  runs(100, 0, 7);
+  timeline_.add(builder.sample(180, 0, Mode::kUser, 0x1000, 9, 9, 1, chain));
+  sample(150, 0);
+  sample(190, 0);
+  EXPECT_THAT(hand_out(170), ElementsAre("150 7"));
+  EXPECT_THAT(hand_out(1000), ElementsAre("180 9", "190 7"));
+}
+
 TEST_F(TaskTimelineTest, BeforeTheFirstSwitchOfACpuNobodyIsKnown) {
   sample(50, 3);
   sample(60, 3);
@@ -121,6 +136,17 @@ TEST_F(TaskTimelineTest, LateSamplesAreCountedAndNotLost) {
   sample(150, 0);
   EXPECT_THAT(hand_out(300), ElementsAre("150 9"));
   EXPECT_EQ(timeline_.late(), 1u);
+}
+
+TEST_F(TaskTimelineTest, WhatWaitsIsKnown) {
+  runs(100, 0, 7);
+  const std::size_t record = timeline_.waiting();
+  EXPECT_GT(record, 0u);
+  sample(150, 0);
+  sample(~std::uint64_t{0}, 0);
+  EXPECT_EQ(timeline_.waiting(), record + 2 * sizeof(OutsideSample));
+  hand_out(1000);
+  EXPECT_EQ(timeline_.waiting(), sizeof(OutsideSample));
 }
 
 TEST_F(TaskTimelineTest, AbsurdCpusAreHarmless) {

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// `xenoprof record` on a bare machine with counters, and perf at the same time.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+
+#include "pmu_machine.h"
+#include "sample_counts.h"
+
+namespace xenoprof {
+namespace {
+
+const PmuMachine& machine() {
+  return PmuMachine::shared("preset=family10h");
+}
+
+std::string session_report() {
+  const auto reported = machine().sh("xenoprof " + std::string(kReports[0]) + " /tmp/session");
+  EXPECT_EQ(reported.status, 0) << reported.err;
+  return reported.out;
+}
+
+// pmu_loop executes 100,000,004 instructions.
+TEST(LinuxSession, CpusThatComeOnlineAreRecorded) {
+  const auto recorded = machine().sh(
+      "online=/sys/devices/system/cpu/cpu1/online; echo 0 > $online; "
+      "xenoprof record --no-progress -a -e instructions:100000 -o /tmp/session -- sh -c '"
+      "for i in 1 2; do echo 1 > '$online'; sleep 2; taskset 2 pmu_loop; echo 0 > '$online'; "
+      "sleep 2; done'; echo 1 > $online");
+  ASSERT_EQ(recorded.status, 0) << recorded.err;
+  const auto there = machine().sh(
+      "perf script -i /tmp/session/host.perf.data -F comm,cpu | grep -c 'pmu_loop *.001.'");
+  EXPECT_GE(std::atoll(there.out.c_str()), 1990) << there.err;
+  EXPECT_LE(std::atoll(there.out.c_str()), 2200) << "more than their handling adds";
+  EXPECT_NE(machine().sh("xenoprof report /tmp/session").out.find("CPU 1 came online"),
+            std::string::npos);
+}
+
+TEST(LinuxSession, TopNamesWhatRuns) {
+  const auto top = machine().sh(
+      "(until [ -e /tmp/seen ]; do pmu_loop; done) & "
+      "xenoprof top -e instructions:1000000 --batch --iterations 2; touch /tmp/seen; wait");
+  EXPECT_NE(top.out.find(" in the profile"), std::string::npos) << top.out << top.err;
+  EXPECT_NE(top.out.find("pmu_loop"), std::string::npos) << top.out << top.err;
+  EXPECT_NE(top.out.find("none lost"), std::string::npos) << top.out << top.err;
+}
+
+// Functions of one program and of the kernel on its behalf. The counts share no divisor, so that
+// the two do not sample the same instructions.
+TEST(LinuxSession, SharesAreThoseOfPerfAtTheSameTime) {
+  const auto recorded = machine().sh(
+      "perf record -q -a -e instructions -c 50021 -o /tmp/perf.data -- "
+      "xenoprof record --no-progress -a -e instructions:50023 -o /tmp/session -- "
+      "sh -c 'pmu_work; find /sys -name nothing; find /sys -name nothing'");
+  ASSERT_EQ(recorded.status, 0) << recorded.err;
+  const auto script =
+      machine().sh("cp /proc/kallsyms /tmp/kallsyms && " + std::string(kPerfScript) +
+                   " --kallsyms /tmp/kallsyms -i /tmp/perf.data");
+  SampleCounts theirs = counts_of_perf_script(script.out);
+  SampleCounts ours = counts_of_report(session_report());
+  // perf begins earlier and ends later.
+  const auto of_another = [](const auto& entry) {
+    return !entry.first.starts_with("pmu_work | ") && !entry.first.starts_with("find | ");
+  };
+  std::erase_if(theirs, of_another);
+  std::erase_if(ours, of_another);
+  const auto all_theirs = static_cast<double>(sum(theirs));
+  const auto all_ours = static_cast<double>(sum(ours));
+  EXPECT_GE(all_ours, 1000);
+  EXPECT_NEAR(all_ours / all_theirs, 1, 0.02);
+  SampleCounts either = theirs;
+  either.insert(ours.begin(), ours.end());
+  int compared = 0;
+  for (const auto& [function, unused] : either) {
+    const auto here = static_cast<double>(ours[function]);
+    const auto there = static_cast<double>(theirs[function]);
+    const double share = (here + there) / (all_ours + all_theirs);
+    const double deviation = std::sqrt(share * (1 - share) * (1 / all_ours + 1 / all_theirs));
+    // Of many functions one is four deviations off by chance, seldom.
+    EXPECT_LE(std::abs(here / all_ours - there / all_theirs), 5 * deviation)
+        << fmt::format("{}: {} of {}, perf {} of {}", function, here, all_ours, there, all_theirs);
+    compared += share > 0.01 ? 1 : 0;
+  }
+  EXPECT_GE(compared, 5) << "the work is too simple to tell";
+}
+
+}  // namespace
+}  // namespace xenoprof
