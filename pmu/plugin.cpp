@@ -311,6 +311,11 @@ int install(qemu_plugin_id_t id, const qemu_info_t& info, int count, char** give
     log("cannot find where this QEMU keeps a CPU's exception: guests of KVM inside this machine "
         "may get an interrupt twice and hang");
   }
+  if (!qemu->mend_clear_ignne()) {
+    log("cannot keep this QEMU's CPUs from changing each other's state: a machine of several with "
+        "a "
+        "hypervisor inside may crash");
+  }
   start_models(arguments.geometry, *qemu);
   if (!qemu->watch_accesses(is_for_us) || !qemu->watch_processors(processor_listener())) {
     log("this QEMU's tables of helpers are not where they were in QEMU 10.0, so it cannot be given "

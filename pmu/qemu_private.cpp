@@ -10,7 +10,8 @@
 // include/tcg/tcg.h (tcg_ctx, TCGContext), accel/tcg/plugin-gen.c (plugin_insn),
 // accel/tcg/cpu-exec.c (cpu_handle_interrupt, cpu_handle_exception),
 // accel/tcg/cpu-exec-common.c (cpu_loop_exit_noexc),
-// target/i386/tcg/system/svm_helper.c (helper_vmrun). Of VMCB: AMD64 APM volume 2 (24593),
+// target/i386/tcg/system/svm_helper.c (helper_vmrun),
+// target/i386/tcg/system/fpu_helper.c (cpu_clear_ignne). Of VMCB: AMD64 APM volume 2 (24593),
 // appendix B.
 //
 // Newer plugin APIs can write registers and set the program counter. They are not used: setting
@@ -64,6 +65,7 @@ constexpr uint32_t kHflagRing = 3;
 constexpr uint32_t kHflagLongMode = 1 << 14;
 constexpr uint32_t kHflag64BitCode = 1 << 15;
 constexpr uint32_t kHflagGuest = 1 << 21;
+constexpr uint32_t kHflag2Ignne = 1 << 7;
 
 constexpr uint64_t kVmcbAsid = 0x58;  // 32 bits, then TLB_CONTROL in 8
 constexpr uint64_t kVmcbNestedControl = 0x90;
@@ -165,16 +167,46 @@ bool take_interrupt(QemuCpu* cpu, int request) {
   return taken;
 }
 
+bool protect(const void* begin, size_t size, int protection) {
+  const auto page_size = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t page = reinterpret_cast<uintptr_t>(begin) & ~(page_size - 1);
+  return mprotect(reinterpret_cast<void*>(page), reinterpret_cast<uintptr_t>(begin) + size - page,
+                  protection) == 0;
+}
+
 // Tables that QEMU calls through may be read-only after start-up.
 template <class Function>
 bool replace(Function* entry, Function replacement) {
-  const auto page_size = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const uintptr_t page = reinterpret_cast<uintptr_t>(entry) & ~(page_size - 1);
-  if (mprotect(reinterpret_cast<void*>(page), page_size, PROT_READ | PROT_WRITE) != 0) {
+  if (!protect(entry, sizeof(*entry), PROT_READ | PROT_WRITE)) {
     return false;
   }
   *entry = replacement;
   return true;
+}
+
+// For what QEMU calls directly, and while none of its threads does: makes the function of that name
+// jump to ours.
+bool replace_code(const char* name, void (*replacement)()) {
+#ifdef __x86_64__
+  void* const code = dlsym(RTLD_DEFAULT, name);
+  Dl_info program;
+  void* found = nullptr;
+  std::array<uint8_t, 12> jump = {0x48, 0xb8, 0, 0, 0,    0,
+                                  0,    0,    0, 0, 0xff, 0xe0};  // movabs, jmp rax
+  const auto target = reinterpret_cast<uintptr_t>(replacement);
+  std::memcpy(jump.data() + 2, &target, sizeof(target));
+  if (code == nullptr || dladdr1(code, &program, &found, RTLD_DL_SYMENT) == 0 || found == nullptr ||
+      static_cast<const ElfW(Sym)*>(found)->st_size < jump.size() ||
+      !protect(code, jump.size(), PROT_READ | PROT_WRITE | PROT_EXEC)) {
+    return false;
+  }
+  std::memcpy(code, jump.data(), jump.size());
+  return protect(code, jump.size(), PROT_READ | PROT_EXEC);
+#else
+  (void)name;
+  (void)replacement;
+  return false;
+#endif
 }
 
 // QEMU's table entry of a helper begins with the function that translated code will call.
@@ -308,6 +340,11 @@ bool QemuPrivate::watch_processors(Listener& listener) const {
          replace_in_data("x86_cpu_exec_interrupt", take_interrupt, hooks.take_interrupt);
 }
 
+bool QemuPrivate::mend_clear_ignne() const {
+  hooks.qemu = this;
+  return replace_code("cpu_clear_ignne", [] { hooks.qemu->clear_ignne(); });
+}
+
 bool QemuPrivate::find_environment(unsigned vcpu) {
   QemuCpu* cpu = get_cpu_(static_cast<int>(vcpu));
   cpus_[vcpu] = cpu;
@@ -378,6 +415,16 @@ void QemuPrivate::forget_exception(unsigned vcpu) const {
   }
   constexpr int32_t kNone = -1;
   std::memcpy(reinterpret_cast<char*>(cpus_[vcpu]) + exception_index_, &kNone, sizeof(kNone));
+}
+
+void QemuPrivate::clear_ignne() const {
+  if (environment_offset_ == 0 || cpus_[0] == nullptr) {
+    return;  // no CPU has run yet
+  }
+  auto* const flags = reinterpret_cast<uint32_t*>(environment(0) + kHflags2);
+  if ((*flags & kHflag2Ignne) != 0) {
+    *flags &= ~kHflag2Ignne;
+  }
 }
 
 unsigned QemuPrivate::vcpu_of_cpu(const QemuCpu* cpu) const {

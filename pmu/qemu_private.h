@@ -76,6 +76,15 @@ class QemuPrivate {
   void forget_exception(unsigned vcpu) const;
   bool can_forget_exceptions() const { return exception_index_ != 0; }
 
+  // QEMU changes the first CPU's state (hflags2: who may be interrupted, whose page tables hold)
+  // from the thread of any other that loads the x87's status word, to withdraw IGNNE. Done beside
+  // that CPU's own change, as at the end of a guest's turn, the own one is lost: the hypervisor
+  // then goes on in its guest's memory. This makes it do so only if there is something to withdraw,
+  // which is never with CR0.NE set. To be called before any CPU runs; false if this QEMU cannot be
+  // mended.
+  bool mend_clear_ignne() const;
+  void clear_ignne() const;
+
   unsigned current_vcpu() const;  // the calling thread's
   unsigned vcpu_of_cpu(const QemuCpu* cpu) const;
   unsigned vcpu_of_environment(const void* environment) const;

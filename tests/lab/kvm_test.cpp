@@ -110,6 +110,20 @@ TEST_F(KvmLab, GuestsOutliveStopsOfTheHostsCpus) {
   EXPECT_EQ(stops.get().status, 0);
 }
 
+// QEMU without our plugin changes the first CPU's state from the threads of those that load an x87
+// state, without a lock: the host goes on in a guest's memory then.
+TEST_F(KvmLab, HostAndGuestsOutliveX87StatesLoadedElsewhere) {
+  ASSERT_EQ(lab_->copy_in(std::string(XENOPROF_BUILD) + "/bin/prog_load_x87", "host",
+                          "/usr/bin/load_x87"),
+            0);
+  auto loads = std::async(std::launch::async, [] {
+    return lab_->exec("host", {"taskset", "-c", "1", "load_x87", "10"});
+  });
+  for (const char* guest : {"guest1", "guest2"})
+    EXPECT_EQ(lab_->exec(guest, {"sh", "-c", "ls -lR /sys >/dev/null"}, 60s).status, 0) << guest;
+  EXPECT_EQ(loads.get().status, 0);
+}
+
 TEST_F(KvmLab, AGuestThatWasKilledCanBeMadeAgain) {
   in("guest1", "touch /tmp/before");
   in("host", "kill -9 $(cat /run/xenoprof-guests/guest1.pid)");
