@@ -43,7 +43,7 @@ void add_up_options(CLI::App& command, UpOptions& options) {
       ->excludes("--pmu");
   command
       .add_flag_callback(
-          "--no-pmu", [&options] { options.plugin = "none"; }, "a machine without counters")
+          "--no-pmu", [&options] { options.pmu = "counters=off"; }, "a machine without counters")
       ->excludes("--pmu")
       ->excludes("--plugin");
   command.add_flag_callback(

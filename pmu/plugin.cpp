@@ -38,6 +38,7 @@ struct Arguments {
   Geometry geometry;
   bool statistics = false;
   bool verbose = false;
+  bool counters = true;
 };
 
 std::optional<QemuPrivate> qemu;
@@ -129,7 +130,7 @@ void on_translate(qemu_plugin_id_t, qemu_plugin_tb* tb) {
   instrument(tb, {mode, qemu->in_64_bit_code(vcpu)}, arguments.geometry, on_pmu_instruction);
 }
 
-void find_registers(unsigned vcpu) {
+void find_registers() {
   GArray* list = qemu_plugin_get_registers();
   const auto* descriptors = reinterpret_cast<const qemu_plugin_reg_descriptor*>(list->data);
   const auto find = [&](std::string_view name) -> qemu_plugin_register* {
@@ -150,18 +151,29 @@ void find_registers(unsigned vcpu) {
                .cr3 = find("cr3"),
                .cr4 = find("cr4")};
   g_array_free(list, 1);
-  if (!qemu->find_environment(vcpu)) {
-    log("cannot find the registers in this QEMU's CPU object: use another version of QEMU");
-    std::abort();
-  }
 }
 
-void on_vcpu_start(qemu_plugin_id_t, unsigned vcpu) {
-  std::call_once(registers_found, find_registers, vcpu);
+void add_vcpu(unsigned vcpu) {
+  static std::once_flag found;
+  std::call_once(found, [vcpu] {
+    if (!qemu->find_environment(vcpu)) {
+      log("cannot find the registers in this QEMU's CPU object: use another version of QEMU");
+      std::abort();
+    }
+  });
   if (!qemu->add_vcpu(vcpu)) {
     log("at most %u vCPUs can have counters", QemuPrivate::kMaxVcpus);
     std::abort();
   }
+}
+
+void on_start_of_vcpu_without_counters(qemu_plugin_id_t, unsigned vcpu) {
+  add_vcpu(vcpu);
+}
+
+void on_vcpu_start(qemu_plugin_id_t, unsigned vcpu) {
+  std::call_once(registers_found, find_registers);
+  add_vcpu(vcpu);
   add_vcpu_counters(vcpu);
   add_vcpu_model(vcpu);
 }
@@ -259,8 +271,12 @@ std::expected<Arguments, std::string> parse_arguments(int count, char** given) {
     const std::string_view name = argument.substr(0, equals);
     const std::string_view value =
         equals == argument.npos ? std::string_view() : argument.substr(equals + 1);
-    if ((name == "stats" || name == "verbose") && is_on_off(value)) {
-      (name == "stats" ? result.statistics : result.verbose) = value == "on";
+    if (name == "stats" && is_on_off(value)) {
+      result.statistics = value == "on";
+    } else if (name == "verbose" && is_on_off(value)) {
+      result.verbose = value == "on";
+    } else if (name == "counters" && is_on_off(value)) {
+      result.counters = value == "on";
     } else if (name == "preset") {
       name_of_preset = value;
     } else {
@@ -279,14 +295,25 @@ std::expected<Arguments, std::string> parse_arguments(int count, char** given) {
     }
     if (!*known) {
       return std::unexpected("unknown argument \"" + std::string(name) +
-                             "\": there are stats=on, verbose=on, preset=family10h|paper and the "
-                             "figures of docs/emulated-pmu.md");
+                             "\": there are stats=on, verbose=on, counters=off, "
+                             "preset=family10h|paper and the figures of docs/emulated-pmu.md");
     }
   }
   if (const auto sound = check(result.geometry); !sound) {
     return std::unexpected(sound.error());
   }
   return result;
+}
+
+void mend() {
+  if (!qemu->mend_vmrun()) {
+    log("cannot find where this QEMU keeps a CPU's exception: guests of KVM inside this machine "
+        "may get an interrupt twice and hang");
+  }
+  if (!qemu->mend_clear_ignne()) {
+    log("cannot keep this QEMU's CPUs from changing each other's state: a machine of several with "
+        "a hypervisor inside may crash");
+  }
 }
 
 int install(qemu_plugin_id_t id, const qemu_info_t& info, int count, char** given) {
@@ -307,14 +334,10 @@ int install(qemu_plugin_id_t id, const qemu_info_t& info, int count, char** give
     return 1;
   }
   qemu = *found;
-  if (!qemu->can_forget_exceptions()) {
-    log("cannot find where this QEMU keeps a CPU's exception: guests of KVM inside this machine "
-        "may get an interrupt twice and hang");
-  }
-  if (!qemu->mend_clear_ignne()) {
-    log("cannot keep this QEMU's CPUs from changing each other's state: a machine of several with "
-        "a "
-        "hypervisor inside may crash");
+  mend();
+  if (!arguments.counters) {
+    qemu_plugin_register_vcpu_init_cb(id, on_start_of_vcpu_without_counters);
+    return 0;
   }
   start_models(arguments.geometry, *qemu);
   if (!qemu->watch_accesses(is_for_us) || !qemu->watch_processors(processor_listener())) {

@@ -140,7 +140,9 @@ void vmrun(void* environment, int address_size, int next_rip_addend) {
   control_blocks[vcpu] = address_size == k64BitAddresses ? rax : static_cast<uint32_t>(rax);
   hooks.vmrun(environment, address_size, next_rip_addend);
   hooks.qemu->forget_exception(vcpu);
-  hooks.listener->entered_guest(vcpu);
+  if (hooks.listener != nullptr) {
+    hooks.listener->entered_guest(vcpu);
+  }
 }
 
 void take_exception(QemuCpu* cpu) {
@@ -215,8 +217,10 @@ bool replace_helper(const char* table_entry, const char* name, Function replacem
                     Function& original) {
   auto* entry = static_cast<Function*>(dlsym(RTLD_DEFAULT, table_entry));
   original = reinterpret_cast<Function>(dlsym(RTLD_DEFAULT, name));
-  return entry != nullptr && original != nullptr && *entry == original &&
-         replace(entry, replacement);
+  if (entry == nullptr || original == nullptr) {
+    return false;
+  }
+  return *entry == replacement || (*entry == original && replace(entry, replacement));
 }
 
 // QEMU's table of what a processor does has no name that is exported: it is where the program's
@@ -340,9 +344,33 @@ bool QemuPrivate::watch_processors(Listener& listener) const {
          replace_in_data("x86_cpu_exec_interrupt", take_interrupt, hooks.take_interrupt);
 }
 
+bool QemuPrivate::mend_vmrun() const {
+  hooks.qemu = this;
+  return exception_index_ != 0 &&
+         replace_helper("helper_info_vmrun", "helper_vmrun", vmrun, hooks.vmrun);
+}
+
+void QemuPrivate::forget_exception(unsigned vcpu) const {
+  if (exception_index_ == 0) {
+    return;
+  }
+  constexpr int32_t kNone = -1;
+  std::memcpy(reinterpret_cast<char*>(cpus_[vcpu]) + exception_index_, &kNone, sizeof(kNone));
+}
+
 bool QemuPrivate::mend_clear_ignne() const {
   hooks.qemu = this;
   return replace_code("cpu_clear_ignne", [] { hooks.qemu->clear_ignne(); });
+}
+
+void QemuPrivate::clear_ignne() const {
+  if (environment_offset_ == 0 || cpus_[0] == nullptr) {
+    return;  // no CPU has run yet
+  }
+  auto* const flags = reinterpret_cast<uint32_t*>(environment(0) + kHflags2);
+  if ((*flags & kHflag2Ignne) != 0) {
+    *flags &= ~kHflag2Ignne;
+  }
 }
 
 bool QemuPrivate::find_environment(unsigned vcpu) {
@@ -407,24 +435,6 @@ bool QemuPrivate::forget_instructions_at_hand() const {
     }
   }
   return true;
-}
-
-void QemuPrivate::forget_exception(unsigned vcpu) const {
-  if (!can_forget_exceptions()) {
-    return;
-  }
-  constexpr int32_t kNone = -1;
-  std::memcpy(reinterpret_cast<char*>(cpus_[vcpu]) + exception_index_, &kNone, sizeof(kNone));
-}
-
-void QemuPrivate::clear_ignne() const {
-  if (environment_offset_ == 0 || cpus_[0] == nullptr) {
-    return;  // no CPU has run yet
-  }
-  auto* const flags = reinterpret_cast<uint32_t*>(environment(0) + kHflags2);
-  if ((*flags & kHflag2Ignne) != 0) {
-    *flags &= ~kHflag2Ignne;
-  }
 }
 
 unsigned QemuPrivate::vcpu_of_cpu(const QemuCpu* cpu) const {

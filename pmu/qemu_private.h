@@ -52,6 +52,22 @@ class QemuPrivate {
   // Once, before the first vCPU runs; false if this QEMU's tables are not as expected.
   bool watch_processors(Listener& listener) const;
 
+  // QEMU's own mistakes that end hypervisors and their guests inside the machine. Each to be called
+  // once, before any vCPU runs; false if this QEMU is not as expected.
+  //
+  // A VMRUN that injects an external interrupt delivers it, but leaves it in exception_index: the
+  // next time that QEMU stops this vCPU for another reason than an interrupt, it delivers it again.
+  // This has VMRUN forget it.
+  bool mend_vmrun() const;
+  void forget_exception(unsigned vcpu) const;
+  // QEMU changes the first vCPU's state (hflags2: who may be interrupted, whose page tables hold)
+  // from the thread of any other that loads the x87's status word, to withdraw IGNNE. Done beside
+  // that vCPU's own change, as at the end of a guest's turn, the own one is lost: the hypervisor
+  // then goes on in its guest's memory. This makes it do so only if there is something to withdraw,
+  // which is never with CR0.NE set.
+  bool mend_clear_ignne() const;
+  void clear_ignne() const;
+
   // All of the following are for the calling vCPU's own thread.
 
   // Finds out where QEMU keeps a vCPU's registers; once, before the first vCPU runs. False if they
@@ -69,21 +85,6 @@ class QemuPrivate {
   // at hand where it is until the next translation with a plugin; QEMU crashes in one without.
   // False if it is not known where.
   bool forget_instructions_at_hand() const;
-
-  // After VMRUN. One that injects an external interrupt delivers it, but leaves it in
-  // exception_index: the next time that QEMU stops this vCPU for another reason than an interrupt,
-  // it would deliver it again.
-  void forget_exception(unsigned vcpu) const;
-  bool can_forget_exceptions() const { return exception_index_ != 0; }
-
-  // QEMU changes the first CPU's state (hflags2: who may be interrupted, whose page tables hold)
-  // from the thread of any other that loads the x87's status word, to withdraw IGNNE. Done beside
-  // that CPU's own change, as at the end of a guest's turn, the own one is lost: the hypervisor
-  // then goes on in its guest's memory. This makes it do so only if there is something to withdraw,
-  // which is never with CR0.NE set. To be called before any CPU runs; false if this QEMU cannot be
-  // mended.
-  bool mend_clear_ignne() const;
-  void clear_ignne() const;
 
   unsigned current_vcpu() const;  // the calling thread's
   unsigned vcpu_of_cpu(const QemuCpu* cpu) const;
