@@ -26,7 +26,7 @@ measure() {
 	echo "$samples $(awk -F, '/instructions/ { print $1 }' stat | tr '\n' ' ')"
 }
 few=1000000
-many=50000
+many=20000
 for round in 1 2 3; do
 	for tool in perf xenoprof; do
 		for count in $few $many; do

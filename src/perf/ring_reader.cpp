@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "perf/bytes.h"
+
 namespace xenoprof::perf {
 namespace {
 
@@ -44,38 +46,39 @@ void RingReader::read(const std::stop_token& ended) {
       changed_.notify_all();
       return;
     }
-    changed_.wait(lock, ended, [this] { return kept_size_ < most_kept_; });
-    if (kept_.empty()) {
-      begin_kept();
-    }
+    changed_.wait(lock, ended, [this] { return kept_size() < most_kept_; });
     recorder_.drain(sink);
-    kept_.back().handed_out = recorder_.handed_out();
-    if (kept_size_ >= kMuch) {
+    filling_.handed_out = recorder_.handed_out();
+    if (kept_size() >= kMuch) {
       changed_.notify_all();
     }
   }
 }
 
-void RingReader::begin_kept() {
-  kept_.emplace_back();
-  if (!spare_.empty()) {
-    kept_.back().records = std::move(spare_.back());
-    spare_.pop_back();
-  }
+std::size_t RingReader::kept_size() const {
+  return full_size_ + filling_.records.size();
 }
 
 void RingReader::keep(Bytes record) {
-  if (kept_.back().records.size() >= kMuch) {
-    begin_kept();
+  if (filling_.records.size() >= kMuch) {
+    full_size_ += filling_.records.size();
+    full_.push_back(take_filling());
   }
-  std::vector<std::byte>& records = kept_.back().records;
-  records.insert(records.end(), record.begin(), record.end());
-  kept_size_ += record.size();
+  put_bytes(filling_.records, record);
+}
+
+RingReader::Kept RingReader::take_filling() {
+  Kept taken = std::exchange(filling_, {});
+  if (!spare_.empty()) {
+    filling_.records = std::move(spare_.back());
+    spare_.pop_back();
+  }
+  return taken;
 }
 
 Result<void> RingReader::wait(std::chrono::milliseconds limit) {
   std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, limit, [this] { return kept_size_ >= kMuch || problem_; });
+  changed_.wait_for(lock, limit, [this] { return kept_size() >= kMuch || problem_; });
   return problem_ ? Result<void>(std::unexpected(*problem_)) : Result<void>();
 }
 
@@ -83,12 +86,13 @@ bool RingReader::drain(const Sink& sink) {
   Kept taken;
   {
     const std::lock_guard lock(mutex_);
-    if (kept_.empty()) {
-      return false;
+    if (full_.empty()) {
+      taken = take_filling();
+    } else {
+      taken = std::move(full_.front());
+      full_.pop_front();
+      full_size_ -= taken.records.size();
     }
-    taken = std::move(kept_.front());
-    kept_.pop_front();
-    kept_size_ -= taken.records.size();
   }
   changed_.notify_all();
   for (std::size_t at = 0; at < taken.records.size();) {
@@ -102,7 +106,7 @@ bool RingReader::drain(const Sink& sink) {
   if (spare_.size() < kMostSpare) {
     spare_.push_back(std::move(taken.records));
   }
-  return !kept_.empty();
+  return kept_size() != 0;
 }
 
 // The counters go off before anything else is done, so that what follows is not in the profile.
@@ -111,9 +115,8 @@ void RingReader::stop() {
     thread_.request_stop();
     thread_.join();
   }
-  begin_kept();
   recorder_.stop([this](std::uint16_t, Bytes record) { keep(record); });
-  kept_.back().handed_out = recorder_.handed_out();
+  filling_.handed_out = recorder_.handed_out();
 }
 
 RecorderLosses RingReader::losses() const {

@@ -54,15 +54,17 @@ class RingReader {
   };
 
   void read(const std::stop_token& ended);
-  void begin_kept();
+  std::size_t kept_size() const;
   void keep(Bytes record);
+  Kept take_filling();
 
   Recorder recorder_;  // once the thread runs, with the mutex held; only wait() is without
   const std::size_t most_kept_;
   mutable std::mutex mutex_;
   std::condition_variable_any changed_;        // much has been read, or has been taken
-  std::deque<Kept> kept_;                      // the oldest first
-  std::size_t kept_size_ = 0;                  // of all records in it
+  std::deque<Kept> full_;                      // the oldest first
+  std::size_t full_size_ = 0;                  // of all records in it
+  Kept filling_;                               // younger than all of those
   std::vector<std::vector<std::byte>> spare_;  // empty ones, for their room
   std::optional<Error> problem_;               // why the thread does not go on
   std::uint64_t handed_out_ = 0;

@@ -117,7 +117,7 @@ TEST_F(KvmLab, HostAndGuestsOutliveX87StatesLoadedElsewhere) {
                           "/usr/bin/load_x87"),
             0);
   auto loads = std::async(std::launch::async, [] {
-    return lab_->exec("host", {"taskset", "-c", "1", "load_x87", "10"});
+    return lab_->exec("host", {"taskset", "-c", "1", "load_x87", "5"});
   });
   for (const char* guest : {"guest1", "guest2"})
     EXPECT_EQ(lab_->exec(guest, {"sh", "-c", "ls -lR /sys >/dev/null"}, 60s).status, 0) << guest;

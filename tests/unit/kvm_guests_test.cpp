@@ -146,7 +146,9 @@ class Agent {
       }
       records_[event] += counts[event];
     }
-    (void)host.send(message, kPlenty);
+    if (!data.empty()) {
+      (void)host.send(message, kPlenty);
+    }
   }
 
   Behaviour behaviour_;

@@ -159,6 +159,21 @@ TEST_F(PerfOwnEvents, ReadsWhileItsOwnerIsBusy) {
   EXPECT_EQ(touches_, static_cast<std::uint64_t>(kTimes * kAtOnce));
 }
 
+TEST_F(PerfOwnEvents, WhatComesAfterTheEndIsNotRecordedHoweverMuchIsLeftToTake) {
+  auto recorder = open({"page-faults:1"});
+  if (!recorder) {
+    GTEST_SKIP() << why_not_;
+  }
+  RingReader reader(std::move(*recorder));
+  ASSERT_TRUE(reader.start(sink()));
+  touch(1000);
+  reader.stop();
+  touch(500);
+  while (reader.drain(sink())) {
+  }
+  EXPECT_EQ(touches_, 1000u);
+}
+
 TEST_F(PerfOwnEvents, WhatItsOwnerDoesNotTakeIsNotKeptWithoutEnd) {
   options_.sample_ring_bytes = kPage;
   auto recorder = open({"page-faults:1"});
