@@ -26,6 +26,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <vector>
@@ -367,9 +368,9 @@ void QemuPrivate::clear_ignne() const {
   if (environment_offset_ == 0 || cpus_[0] == nullptr) {
     return;  // no CPU has run yet
   }
-  auto* const flags = reinterpret_cast<uint32_t*>(environment(0) + kHflags2);
-  if ((*flags & kHflag2Ignne) != 0) {
-    *flags &= ~kHflag2Ignne;
+  auto& flags = *reinterpret_cast<uint32_t*>(environment(0) + kHflags2);
+  if ((std::atomic_ref(flags).load(std::memory_order_relaxed) & kHflag2Ignne) != 0) {
+    flags &= ~kHflag2Ignne;
   }
 }
 

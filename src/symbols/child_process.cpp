@@ -96,12 +96,9 @@ void write_all(int to, std::string_view text) {
   }
 }
 
-ChildResult run(const std::function<void(int)>& child, const ChildLimits& limits) {
-  ChildResult result;
-  std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
-    return result;
-  }
+// Closes the child's end here and the other one there; -1: there is no child.
+pid_t fork_child(const std::array<int, 2>& ends, const ChildLimits& limits,
+                 const std::function<void(int)>& child) {
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid == 0) {
@@ -115,6 +112,16 @@ ChildResult run(const std::function<void(int)>& child, const ChildLimits& limits
     ::_exit(0);  // not exit(): this process's buffers are not the child's to write out
   }
   ::close(ends[1]);
+  return pid;
+}
+
+ChildResult run(const std::function<void(int)>& child, const ChildLimits& limits) {
+  ChildResult result;
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
+    return result;
+  }
+  const pid_t pid = fork_child(ends, limits, child);
   if (pid > 0) {
     const bool whole = read_all(ends[0], limits, result);
     if (!whole) {
@@ -167,20 +174,10 @@ std::unique_ptr<ServingChild> ServingChild::start(const std::function<void(Excha
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
     return nullptr;
   }
-  const pid_t parent = ::getpid();
-  const pid_t pid = ::fork();
-  if (pid == 0) {
-    ::close(ends[0]);
-    become_child(ends[1], limits, parent);
-    try {
-      Exchange exchange(ends[1]);
-      serve(exchange);
-    } catch (...) {
-      ::_exit(1);
-    }
-    ::_exit(0);
-  }
-  ::close(ends[1]);
+  const pid_t pid = fork_child(ends, limits, [&serve](int end) {
+    Exchange exchange(end);
+    serve(exchange);
+  });
   if (pid < 0) {
     ::close(ends[0]);
     return nullptr;

@@ -3,8 +3,6 @@
 // record`, and for each the numbers of samples per process, image and function have to be those of
 // `perf script`.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -58,25 +56,15 @@ std::ostream& operator<<(std::ostream& out, const Recording& recording) {
   return out << recording.name;
 }
 
-class PerfScript : public testing::TestWithParam<Recording> {
+class PerfScript : public ShellTest, public testing::WithParamInterface<Recording> {
  protected:
   void SetUp() override {
-    char name[] = "/tmp/xenoprof-test-XXXXXX";
-    ASSERT_NE(::mkdtemp(name), nullptr);
-    folder_ = name;
-    ::setenv("T", name, 1);
-    ::setenv("B", XENOPROF_PROGRAMS, 1);
+    ShellTest::SetUp();
     // perf's names come from its buildid cache, too: not that of whoever runs this, but one with
     // the vDSO, which perf finds nowhere else.
-    ::setenv("HOME", name, 1);
-    if (!run("perf record -q --buildid-all -e cpu-clock -o $T/try.data true >$T/try.log 2>&1")
-             .second) {
-      GTEST_SKIP() << "perf cannot record here: " << run("cat $T/try.log").first;
-    }
+    ::setenv("HOME", folder_.c_str(), 1);
+    need_perf_record("--buildid-all -e cpu-clock");
   }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  fs::path folder_;
 };
 
 TEST_P(PerfScript, GivesTheSameCounts) {

@@ -3,9 +3,7 @@
 // tests/programs/callers.cpp); `perf script`, which unwinds the same copies of its stack, is asked
 // as well, and where it differs the program tells who is wrong.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <map>
@@ -103,22 +101,12 @@ void compare_with_perf(const Stacks& theirs, const Stacks& ours) {
   }
 }
 
-class Unwinding : public testing::Test {
+class Unwinding : public ShellTest {
  protected:
   void SetUp() override {
-    char name[] = "/tmp/xenoprof-test-XXXXXX";
-    ASSERT_NE(::mkdtemp(name), nullptr);
-    folder_ = name;
-    ::setenv("T", name, 1);
-    ::setenv("B", XENOPROF_PROGRAMS, 1);
-    if (!run("perf record -q -e cpu-clock --call-graph dwarf -o $T/try.data true >$T/log 2>&1")
-             .second) {
-      GTEST_SKIP() << "perf cannot record here: " << run("cat $T/log").first;
-    }
+    ShellTest::SetUp();
+    need_perf_record("-e cpu-clock --call-graph dwarf");
   }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  fs::path folder_;
 };
 
 TEST_F(Unwinding, OfWhatWasRecordedHere) {
