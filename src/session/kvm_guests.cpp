@@ -302,10 +302,11 @@ void KvmGuests::hear_clock(Guest& guest, const wire::FromParticipant::Clock& clo
   // KVM told the guest our clock of the moment. Both sides tell that by looks at two clocks,
   // between which an emulated or busy CPU loses some time.
   constexpr std::uint64_t kWithin = 25'000;  // ns
+  const std::uint64_t earliest = perf::raw_clock();
   const std::uint64_t ago = real_clock() - clock.host_realtime();
-  const std::uint64_t raw = perf::raw_clock() - ago;
-  const std::uint64_t before = tsc_of_raw_.other_at(raw - kWithin);
-  const std::uint64_t after = tsc_of_raw_.other_at(raw + kWithin);
+  const std::uint64_t latest = perf::raw_clock();
+  const std::uint64_t before = tsc_of_raw_.other_at(earliest - ago - kWithin);
+  const std::uint64_t after = tsc_of_raw_.other_at(latest - ago + kWithin);
   if (guest.asked_at <= before && before <= after && after <= heard_at) {
     guest.told->add(before, after, clock.tsc());
   }
