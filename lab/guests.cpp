@@ -127,7 +127,7 @@ Result<void> start_guests(const GuestPlan& plan, const pb::Lab& lab, const LabFo
       return tail ? tail->output : tail.error().message;
     };
     auto up = wait_for_domain(lab, guest, folder, kSilentLimit, console, progress);
-    // Seldom a guest of a guest's CPU stands still before its first word.
+    // QEMU without our plugin loses guests of KVM (docs/emulated-pmu.md, "What it needs of QEMU").
     if (!up && !interrupted() && machine_pid(folder) && console().empty()) {
       progress.step(fmt::format("{} has said nothing for {} s: making it again", guest.name(),
                                 kSilentLimit.count()));

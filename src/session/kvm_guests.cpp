@@ -299,8 +299,8 @@ void KvmGuests::hear_clock(Guest& guest, const wire::FromParticipant::Clock& clo
   if (clock.host_realtime() == 0) {
     return;
   }
-  // KVM told the guest our clock of the moment. Both sides tell that by looks at two clocks,
-  // between which an emulated or busy CPU loses some time.
+  // KVM told the guest our clock of the moment. The guest tells its TSC by looks at two clocks,
+  // between which an emulated or busy CPU loses some time. We do too, and know how much.
   constexpr std::uint64_t kWithin = 25'000;  // ns
   const std::uint64_t earliest = perf::raw_clock();
   const std::uint64_t ago = real_clock() - clock.host_realtime();
