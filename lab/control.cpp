@@ -135,8 +135,12 @@ class Run {
       }
       if (poll(polled.data(), polled.size(), wait_ms) < 0 && errno != EINTR)
         return fail("poll: {}", std::strerror(errno));
-      if (polled[2].revents != 0)
+      if (polled[2].revents != 0) {
         handle_signal(signals.next());
+        if (ends_asked_ == kMostEndsAsked)
+          return fail("'{}' in domain {} was told {} times to end and did not",
+                      request.arguments.front(), domain_, kMostEndsAsked);
+      }
       if (polled[1].revents != 0)
         forward_input();
       if (polled[0].revents == 0)
@@ -164,8 +168,10 @@ class Run {
   void handle_signal(int signal) {
     if (signal == SIGWINCH)
       channel_.send(FrameType::kWindow, encode_window(window_of(streams_.input)));
-    else if (signal != 0)
+    else if (signal != 0) {
       channel_.send(FrameType::kSignal, std::string(1, static_cast<char>(signal)));
+      ++ends_asked_;
+    }
   }
 
   void forward_input() {
@@ -212,9 +218,13 @@ class Run {
       fd = -1;
   }
 
+  // After so many signals nobody wants to wait any longer, and the domain may be gone.
+  static constexpr unsigned kMostEndsAsked = 3;
+
   Channel channel_;
   Streams streams_;
   std::string domain_;
+  unsigned ends_asked_ = 0;
 };
 
 std::string content_of(int fd) {

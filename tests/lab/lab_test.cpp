@@ -151,6 +151,20 @@ TEST_F(Lab, ASignalReachesTheCommand) {
   EXPECT_THAT(result.output, HasSubstr("caught"));
 }
 
+// A domain that is gone never answers.
+TEST_F(Lab, TheThirdSignalEndsTheWait) {
+  const std::string out = (lab_->scratch() / "ready").string();
+  const auto result = shell(exec_command("guest1",
+                                         "sh -c 'trap \"\" TERM HUP; echo ready; "
+                                         "while true; do sleep 0.1; done'") +
+                            fmt::format(" >{0} & until grep -q ready {0}; do sleep 0.1; done; "
+                                        "for signal in TERM HUP TERM; do kill -0 $! || exit; "
+                                        "kill -$signal $!; sleep 0.3; done; wait $!; echo $?",
+                                        out));
+  EXPECT_THAT(result.output, HasSubstr("told 3 times to end"));
+  EXPECT_THAT(result.output, testing::EndsWith("125\n"));
+}
+
 TEST_F(Lab, TheTokenIsRequired) {
   const auto lab = lab::running_lab(lab_->name());
   ASSERT_TRUE(lab.has_value());
