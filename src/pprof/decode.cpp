@@ -23,7 +23,8 @@ bool parse(std::string_view part, Message& message) {
 
 class Decoder {
  public:
-  Decoder(const Parts& parts, const Progress& progress) : parts_(parts), progress_(progress) {}
+  Decoder(const Parts& parts, const Limits& limits, const Progress& progress)
+      : parts_(parts), most_frames_(limits.frames), progress_(progress) {}
 
   Result<Profile> run() {
     if (!parts_.strings.empty() && !parts_.strings[0].empty()) {
@@ -67,6 +68,7 @@ class Decoder {
   Result<void> read_labels(const format::Sample& sample, SampleKey& key);
 
   const Parts& parts_;
+  const std::size_t most_frames_;
   const Progress& progress_;
   std::size_t done_ = 0;
   Profile profile_;
@@ -260,22 +262,7 @@ Result<void> Decoder::samples() {
     if (static_cast<std::size_t>(sample.value_size()) != events) {
       return fail("a sample has {} numbers where there are {} events", sample.value_size(), events);
     }
-    key = SampleKey{};
-    if (auto read = read_labels(sample, key); !read) {
-      return read;
-    }
-    stack.clear();
-    for (std::uint64_t id : sample.location_id()) {
-      const auto found = locations_.find(id);
-      if (found == locations_.end()) {
-        return fail("a sample is at a location that does not exist");
-      }
-      stack.push_back(found->second);
-    }
-    if (stack.empty()) {
-      stack.push_back(profile_.add_location(profile_.add_image(kUnknownImage, ""), 0));
-    }
-    key.stack = profile_.add_stack(stack);
+    bool counted = false;
     for (std::size_t event = 0; event < events; ++event) {
       const std::int64_t value = sample.value(static_cast<int>(event));
       if (value < 0) {
@@ -286,7 +273,33 @@ Result<void> Decoder::samples() {
       if (value > kMost || (sums[event] += value) > kMost) {
         return fail("it has more samples than can be");
       }
-      if (value != 0) {
+      counted |= value != 0;
+    }
+    key = SampleKey{};
+    if (auto read = read_labels(sample, key); !read) {
+      return read;
+    }
+    const auto callers = static_cast<std::size_t>(sample.location_id_size());
+    if (profile_.frames().size() + callers > most_frames_) {
+      return fail("its samples have more callers than are taken");
+    }
+    stack.clear();
+    for (std::uint64_t id : sample.location_id()) {
+      const auto found = locations_.find(id);
+      if (found == locations_.end()) {
+        return fail("a sample is at a location that does not exist");
+      }
+      stack.push_back(found->second);
+    }
+    if (!counted) {
+      continue;
+    }
+    if (stack.empty()) {
+      stack.push_back(profile_.add_location(profile_.add_image(kUnknownImage, ""), 0));
+    }
+    key.stack = profile_.add_stack(stack);
+    for (std::size_t event = 0; event < events; ++event) {
+      if (const std::int64_t value = sample.value(static_cast<int>(event)); value != 0) {
         profile_.add(key, event, static_cast<std::uint64_t>(value));
       }
     }
@@ -305,7 +318,7 @@ Result<Profile> decode(std::string_view bytes, const Limits& limits, const Progr
   if (!parts) {
     return fail("The profile cannot be read: {}.", parts.error().message);
   }
-  auto profile = Decoder(*parts, progress).run();
+  auto profile = Decoder(*parts, limits, progress).run();
   if (!profile) {
     return fail("The profile cannot be read: {}.", profile.error().message);
   }

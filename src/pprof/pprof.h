@@ -18,9 +18,14 @@ namespace xenoprof::pprof {
 struct Limits {
   std::size_t bytes = 0;  // of the message, decompressed
   std::size_t items = 0;  // of samples, locations, functions, mappings and strings, each
+  // Of all stacks, what they have in common once: some forty bytes of memory each, where a message
+  // needs one.
+  std::size_t frames = 0;
 };
-inline constexpr Limits kWireLimits{.bytes = std::size_t{64} << 20, .items = std::size_t{1} << 20};
-inline constexpr Limits kFileLimits{.bytes = std::size_t{1} << 30, .items = std::size_t{1} << 24};
+inline constexpr Limits kWireLimits{
+    .bytes = std::size_t{64} << 20, .items = std::size_t{1} << 20, .frames = std::size_t{1} << 22};
+inline constexpr Limits kFileLimits{
+    .bytes = std::size_t{1} << 30, .items = std::size_t{1} << 24, .frames = std::size_t{1} << 26};
 
 // Equal profiles give equal bytes.
 std::string encode(const Profile& profile);

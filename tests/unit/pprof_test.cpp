@@ -250,7 +250,7 @@ TEST(Pprof, ABombIsStoppedAtTheLimit) {
 }
 
 TEST(Pprof, CountsAreLimited) {
-  const pprof::Limits limits{.bytes = 1 << 20, .items = 10};
+  const pprof::Limits limits{.bytes = 1 << 20, .items = 10, .frames = 10};
   std::string locations;
   for (unsigned i = 1; i <= 10; ++i) {
     locations += bytes_field(kLocation, number_field(1, i));
@@ -263,6 +263,23 @@ TEST(Pprof, CountsAreLimited) {
   }
   EXPECT_NE(error_of(types), "");
   EXPECT_NE(error_of(bytes_field(kSample, std::string(70'000, '\0'))), "");
+}
+
+// A byte of a message can be a frame of forty bytes.
+TEST(Pprof, CallersAreLimited) {
+  const pprof::Limits limits{.bytes = 1 << 20, .items = 100, .frames = 10};
+  const std::string head = bytes_field(kString, "") + bytes_field(kSampleType, "") +
+                           bytes_field(kLocation, number_field(1, 1));
+  const auto sample = [](std::size_t callers, std::uint64_t value) {
+    return bytes_field(kSample,
+                       bytes_field(1, std::string(callers, 1)) + bytes_field(2, varint(value)));
+  };
+  EXPECT_EQ(error_of(head + sample(9, 1), limits), "");
+  EXPECT_NE(error_of(head + sample(11, 1), limits), "");
+  EXPECT_NE(error_of(head + sample(9, 1) + sample(9, 1), limits), "");
+  const auto of_nothing = pprof::decode(pprof::gzip(head + sample(9, 0)), limits);
+  ASSERT_TRUE(of_nothing) << of_nothing.error().message;
+  EXPECT_EQ(of_nothing->frames().size(), 1u);
 }
 
 TEST(Pprof, DamageNeverGetsThrough) {
