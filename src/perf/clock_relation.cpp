@@ -113,7 +113,7 @@ TscLook look_at_tsc() {
     const std::uint64_t took = tsc() - before;
     if (took < shortest) {
       shortest = took;
-      best = {.tsc = before + took / 2, .raw = raw};
+      best = {.tsc = before + took / 2, .raw = raw, .within = took / 2 + 1};
     }
   }
   return best;

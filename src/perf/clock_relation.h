@@ -13,7 +13,6 @@ class ClockRelation {
  public:
   // What both said at the same moment; of the looks so far, the latest.
   void add(std::uint64_t one, std::uint64_t other);
-  bool empty() const { return looks_.empty(); }
 
   // The other clock's time at `one`. Before two looks have been had both are taken to run alike.
   // Times outside of all looks go by the nearest two; 0 where the other clock had not begun.
@@ -42,6 +41,7 @@ std::uint64_t raw_clock();
 struct TscLook {
   std::uint64_t tsc = 0;
   std::uint64_t raw = 0;
+  std::uint64_t within = 0;  // tsc is at most so many ticks off
 };
 TscLook look_at_tsc();
 

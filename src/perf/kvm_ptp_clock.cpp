@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -56,7 +57,8 @@ std::optional<HostLook> look_at_host_clock() {
   tsc_of_raw.add(before.raw, before.tsc);
   tsc_of_raw.add(after.raw, after.tsc);
   return HostLook{.host_realtime = nanoseconds(both.device),
-                  .tsc = tsc_of_raw.other_at(nanoseconds(both.sys_monoraw))};
+                  .tsc = tsc_of_raw.other_at(nanoseconds(both.sys_monoraw)),
+                  .tsc_within = std::max(before.within, after.within)};
 }
 
 }  // namespace xenoprof::perf

@@ -11,6 +11,7 @@ namespace xenoprof::perf {
 struct HostLook {
   std::uint64_t host_realtime = 0;  // the host's CLOCK_REALTIME, nanoseconds
   std::uint64_t tsc = 0;            // this system's
+  std::uint64_t tsc_within = 0;     // it is at most so many ticks off
 };
 
 // None where this system is no guest of KVM, has not loaded ptp_kvm, or may not open it; and on

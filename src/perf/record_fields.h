@@ -18,6 +18,17 @@ struct SampleFields {
 };
 static_assert(sizeof(SampleFields) == 40);
 
+// What sample_id_all appends to every record but samples, for our sample_type().
+struct SampleIdFields {
+  std::int32_t pid;
+  std::int32_t tid;
+  std::uint64_t time;
+  std::uint32_t cpu;
+  std::uint32_t reserved;
+  std::uint64_t id;
+};
+static_assert(sizeof(SampleIdFields) == 32);
+
 struct MmapFields {
   std::int32_t pid;
   std::int32_t tid;

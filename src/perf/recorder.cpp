@@ -3,16 +3,14 @@
 
 #include <linux/perf_event.h>
 #include <poll.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <deque>
-#include <fstream>
 #include <optional>
+#include <span>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -20,8 +18,8 @@
 #include "perf/bytes.h"
 #include "perf/call_chain.h"
 #include "perf/clock_relation.h"
+#include "perf/cpu_rings.h"
 #include "perf/record_fields.h"
-#include "perf/ring.h"
 #include "perf/synthesize.h"
 #include "perf/tracepoint.h"
 
@@ -45,81 +43,12 @@ static_assert(sizeof(SampleHead) == 40);
 constexpr std::size_t kOwnId = sizeof(perf_event_header) + offsetof(SampleFields, id);
 constexpr std::size_t kOwnTime = sizeof(perf_event_header) + offsetof(SampleFields, time);
 
-// Where the time stands in what sample_id_all appends to the other records, from the end: time, cpu
-// and reserved, identifier.
-constexpr std::size_t kTimeFromEnd = 24;
-constexpr std::size_t kTrailer = 32;
-
-// "0-3,5" -> 0 1 2 3 5
-Result<std::vector<int>> online_cpus() {
-  constexpr const char* kPath = "/sys/devices/system/cpu/online";
-  std::ifstream file(kPath);
-  std::vector<int> cpus;
-  for (std::string range; std::getline(file, range, ',');) {
-    int first = 0;
-    int last = 0;
-    const char* const end = range.data() + range.size();
-    auto parsed = std::from_chars(range.data(), end, first);
-    if (parsed.ec != std::errc()) {
-      break;
-    }
-    last = first;
-    if (parsed.ptr != end && *parsed.ptr == '-') {
-      std::from_chars(parsed.ptr + 1, end, last);
-    }
-    for (int cpu = first; cpu <= last; ++cpu) {
-      cpus.push_back(cpu);
-    }
+std::uint64_t lost_in(Bytes record) {
+  LostFields fields = {};
+  if (record.size() >= sizeof(perf_event_header) + sizeof fields + sizeof(SampleIdFields)) {
+    fields = value_at<LostFields>(record, sizeof(perf_event_header));
   }
-  if (cpus.empty()) {
-    return fail("cannot read the online CPUs from {}: is sysfs mounted on /sys?", kPath);
-  }
-  return cpus;
-}
-
-perf_event_attr common_attr(const RecorderOptions& options) {
-  perf_event_attr attr = {};
-  attr.use_clockid = options.raw_clock;
-  attr.clockid = options.raw_clock ? CLOCK_MONOTONIC_RAW : 0;
-  attr.sample_type = PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_TID | PERF_SAMPLE_TIME | PERF_SAMPLE_CPU;
-  attr.sample_id_all = 1;
-  attr.sample_period = 1;
-  return attr;
-}
-
-// Mappings come with their inode and not with their build-id: the kernel knows the latter only
-// while the page with the note is in memory.
-perf_event_attr sideband_attr(const RecorderOptions& options) {
-  perf_event_attr attr = common_attr(options);
-  attr.type = PERF_TYPE_SOFTWARE;
-  attr.config = PERF_COUNT_SW_DUMMY;
-  attr.mmap = 1;
-  attr.mmap2 = 1;
-  attr.mmap_data = options.layout.stack_bytes != 0;  // see synthesize_processes()
-  attr.comm = 1;
-  attr.comm_exec = 1;
-  attr.task = 1;
-  attr.context_switch = options.outside;
-  return attr;
-}
-
-perf_event_attr sample_attr(const Tracepoint& tracepoint, const RecorderOptions& options) {
-  perf_event_attr attr = common_attr(options);
-  attr.type = PERF_TYPE_TRACEPOINT;
-  attr.config = tracepoint.id();
-  attr.sample_type |= PERF_SAMPLE_RAW;
-  if (options.layout.call_chains) {
-    attr.sample_type |= PERF_SAMPLE_CALLCHAIN;
-  }
-  return attr;
-}
-
-perf_event_attr own_attr(const RecorderOptions& options, std::size_t event) {
-  perf_event_attr attr = common_attr(options);
-  apply(options.layout, attr);
-  apply(options.layout.countings[event], options.layout.events[event].count, attr);
-  attr.enable_on_exec = options.from_exec;
-  return attr;
+  return fields.count;
 }
 
 }  // namespace
@@ -130,6 +59,7 @@ class Recorder::Impl {
       : options_(options),
         tracepoint_(std::move(tracepoint)),
         sample_time_(tracepoint_ ? offsetof(SampleHead, time) : kOwnTime),
+        opener_(options_, tracepoint_ ? &*tracepoint_ : nullptr),
         builder_(options_.layout) {
     losses_.of_event.resize(options_.layout.countings.size());
   }
@@ -138,21 +68,19 @@ class Recorder::Impl {
   Result<void> start(const Sink& sink);
   void follow_cpus();
   void read(std::uint64_t horizon, const Sink& sink);
-  // For the end: stops every CPU for a moment.
-  void count_losses();
-  // What was lost after the last PERF_RECORD_LOST.
-  void tell_losses(const Sink& sink);
+  // For the end.
+  void finish();
+  std::vector<std::string> notes() const;
 
   void remember_reading();
   // Whatever is as old as this has been read.
   std::uint64_t settled();
 
-  std::vector<int> descriptors_;
-  std::vector<Ring> sideband_;
-  std::vector<Ring> samples_;
+  void disable();
+
+  std::vector<int> descriptors_;  // that are waited for
   RecorderLosses losses_;
   std::uint64_t handed_out_ = 0;
-  std::vector<std::string> notes_;
 
  private:
   enum class Origin : std::uint8_t { kSideband, kSamples };
@@ -163,21 +91,26 @@ class Recorder::Impl {
     Origin origin;
   };
 
-  Result<void> open_cpu(int cpu);
-  Result<Ring> open_samples(int cpu);
-  Result<void> enable(std::vector<Ring>& rings, std::size_t from);
-  void collect(Ring& ring, Origin origin);
+  Result<void> record_too(int cpu);
+  void close(CpuRings& cpu);
+  void add(CpuRings cpu);
+  void finish(CpuRings& cpu);
+  void tell_the_rest(EventRing& source, int cpu, Origin origin);
+  void begin_run();
+  void collect(EventRing& source, Origin origin);
   void merge();
   void emit(const Pending& pending, const Sink& sink);
-  void emit_lost(Origin origin, std::uint64_t time, std::uint64_t count, const Sink& sink);
+  void emit_lost(const Pending& pending, Bytes record, const Sink& sink);
   void emit_sample(Bytes record, const Sink& sink);
   void emit_own_sample(std::span<std::byte> record, const Sink& sink);
 
   const RecorderOptions options_;
   std::optional<Tracepoint> tracepoint_;  // none: perf's own events, or no samples
   std::size_t sample_time_;               // where a sample tells its time
-  std::vector<int> cpus_;                 // online and recorded
-  std::vector<int> first_cpus_;           // those at the beginning
+  RingOpener opener_;
+  std::vector<CpuRings> cpus_;
+  std::vector<int> not_recorded_;  // CPUs that are told of
+  std::vector<std::string> notes_;
   std::chrono::steady_clock::time_point followed_;
   std::unordered_map<std::uint64_t, std::size_t> events_;  // by the kernel's identifier
   RecordBuilder builder_;
@@ -195,8 +128,6 @@ class Recorder::Impl {
   std::deque<Reading> readings_;
   std::uint64_t latest_ = 0;
   std::uint64_t settled_ = 0;
-  // What PERF_RECORD_LOST told so far.
-  RecorderLosses told_;
 };
 
 Result<void> Recorder::Impl::open() {
@@ -204,147 +135,173 @@ Result<void> Recorder::Impl::open() {
   if (!cpus) {
     return std::unexpected(cpus.error());
   }
-  for (const int cpu : *cpus) {
-    if (auto opened = open_cpu(cpu); !opened) {
-      return opened;
-    }
+  auto opened = opener_.open(*cpus);
+  if (!opened) {
+    return std::unexpected(opened.error());
   }
-  cpus_ = *cpus;
-  first_cpus_ = *cpus;
+  for (CpuRings& cpu : *opened) {
+    add(std::move(cpu));
+  }
   followed_ = std::chrono::steady_clock::now();
   return {};
 }
 
-Result<void> Recorder::Impl::open_cpu(int cpu) {
-  // The kernel holds mappings, too, against what the user may see.
-  const bool inherited = !options_.threads.empty();
-  const std::vector<std::int32_t> threads =
-      inherited ? options_.threads : std::vector<std::int32_t>{-1};
-  perf_event_attr attr = sideband_attr(options_);
-  attr.inherit = inherited;
-  attr.exclude_kernel = std::ranges::any_of(options_.layout.countings, &Counting::exclude_kernel);
-  auto sideband = Ring::open(attr, threads[0], cpu, options_.sideband_ring_bytes);
-  if (!sideband) {
-    return std::unexpected(sideband.error());
-  }
-  for (std::size_t thread = 1; thread < threads.size(); ++thread) {
-    if (auto added = sideband->add(attr, threads[thread]); !added) {
-      return added;
+void Recorder::Impl::add(CpuRings cpu) {
+  if (cpu.samples) {
+    descriptors_.push_back(cpu.samples->ring.descriptor());
+    const std::vector<std::uint64_t> ids = cpu.samples->ring.ids();
+    for (std::size_t i = 0; i < ids.size() && !tracepoint_; ++i) {
+      events_.emplace(ids[i], cpu.samples->events[i]);
     }
   }
-  if (tracepoint_ || !options_.layout.countings.empty()) {
-    auto samples = tracepoint_ ? Ring::open(sample_attr(*tracepoint_, options_), -1, cpu,
-                                            options_.sample_ring_bytes)
-                               : open_samples(cpu);
-    if (!samples) {
-      return std::unexpected(samples.error());
-    }
-    descriptors_.push_back(samples->descriptor());
-    samples_.push_back(std::move(*samples));
-  }
-  descriptors_.push_back(sideband->descriptor());
-  sideband_.push_back(std::move(*sideband));
-  return {};
+  descriptors_.push_back(cpu.sideband.ring.descriptor());
+  cpus_.push_back(std::move(cpu));
 }
 
-// How often it is looked for CPUs that came online.
-constexpr auto kFollowEvery = std::chrono::seconds(1);
+void Recorder::Impl::close(CpuRings& cpu) {
+  std::erase(descriptors_, cpu.sideband.ring.descriptor());
+  if (cpu.samples) {
+    std::erase(descriptors_, cpu.samples->ring.descriptor());
+  }
+  finish(cpu);
+}
 
-// A CPU that goes offline takes its events along, so one that comes back is a new one. Those of
-// threads are left: their children would not be recorded there.
+// Reads all that its rings still have and will ever have.
+void Recorder::Impl::finish(CpuRings& cpu) {
+  if (cpu.samples) {
+    collect(*cpu.samples, Origin::kSamples);
+    tell_the_rest(*cpu.samples, cpu.cpu, Origin::kSamples);
+    for (std::size_t i = 0; i < cpu.samples->events.size() && !tracepoint_; ++i) {
+      losses_.of_event[cpu.samples->events[i]] += cpu.samples->ring.lost(i);
+    }
+  }
+  collect(cpu.sideband, Origin::kSideband);
+  tell_the_rest(cpu.sideband, cpu.cpu, Origin::kSideband);
+}
+
+void Recorder::Impl::finish() {
+  for (CpuRings& cpu : cpus_) {
+    finish(cpu);
+  }
+}
+
+// PERF_RECORD_LOST comes with the next record that finds room: what was lost after the last one is
+// counted, but has no record.
+void Recorder::Impl::tell_the_rest(EventRing& source, int cpu, Origin origin) {
+  const std::uint64_t lost = source.ring.lost();
+  if (lost <= source.lost) {
+    return;
+  }
+  const Bytes record =
+      builder_.lost(0, static_cast<std::uint32_t>(cpu), kSidebandId, lost - source.lost);
+  source.lost = lost;
+  begin_run();
+  pending_.push_back({.time = std::max(source.latest, handed_out_),
+                      .offset = bytes_.size(),
+                      .size = static_cast<std::uint16_t>(record.size()),
+                      .origin = origin});
+  put_bytes(bytes_, record);
+}
+
+Result<void> Recorder::Impl::record_too(int cpu) {
+  if (!options_.threads.empty()) {
+    // Children of theirs would not be recorded there.
+    return fail("one program's events do not follow it there; -a does");
+  }
+  auto opened = opener_.open(cpu);
+  if (!opened) {
+    return std::unexpected(opened.error());
+  }
+  auto done = opened->sideband.ring.enable();
+  if (done && opened->samples) {
+    done = opened->samples->ring.enable();
+  }
+  if (done) {
+    add(std::move(*opened));
+  }
+  return done;
+}
+
+// Looks for CPUs that came online, and for those that were offline meanwhile: suspending the host
+// takes away all but one for a moment.
 void Recorder::Impl::follow_cpus() {
+  constexpr auto kEvery = std::chrono::seconds(1);
   const auto now = std::chrono::steady_clock::now();
-  if (now - followed_ < kFollowEvery) {
+  if (now - followed_ < kEvery) {
     return;
   }
   followed_ = now;
+  std::erase_if(cpus_, [this](CpuRings& cpu) {
+    // Events of threads stay with the threads.
+    const bool gone = options_.threads.empty() && cpu.has_gone();
+    if (gone) {
+      close(cpu);
+    }
+    return gone;
+  });
   const auto online = online_cpus();
-  if (!online || *online == cpus_) {
+  if (!online) {
     return;
   }
+  std::erase_if(not_recorded_, [&](int cpu) { return std::ranges::count(*online, cpu) == 0; });
   for (const int cpu : *online) {
-    const auto is_in = [cpu](const std::vector<int>& cpus) {
-      return std::ranges::find(cpus, cpu) != cpus.end();
-    };
-    if (is_in(cpus_) || (!options_.threads.empty() && is_in(first_cpus_))) {
-      continue;  // threads keep their events
+    if (std::ranges::count(cpus_, cpu, &CpuRings::cpu) != 0 ||
+        std::ranges::count(not_recorded_, cpu) != 0) {
+      continue;
     }
-    Result<void> done = fail("one program's events do not follow it there; -a does");
-    if (options_.threads.empty()) {
-      const std::size_t sideband = sideband_.size();
-      const std::size_t samples = samples_.size();
-      done = open_cpu(cpu);
-      done = done ? enable(sideband_, sideband) : done;
-      done = done ? enable(samples_, samples) : done;
-    }
-    notes_.push_back(done ? fmt::format("CPU {} came online meanwhile: its first second may be "
-                                        "missing.",
-                                        cpu)
-                          : fmt::format("CPU {} came online meanwhile and was not recorded: {}.",
-                                        cpu, done.error().message));
-  }
-  cpus_ = *online;
-}
-
-// All events of all threads in one ring.
-Result<Ring> Recorder::Impl::open_samples(int cpu) {
-  const Layout& layout = options_.layout;
-  const bool inherited = !options_.threads.empty();
-  const std::vector<std::int32_t> threads =
-      inherited ? options_.threads : std::vector<std::int32_t>{-1};
-  std::optional<Ring> ring;
-  std::vector<std::size_t> opened;
-  for (const std::int32_t thread : threads) {
-    for (std::size_t event = 0; event < layout.countings.size(); ++event) {
-      perf_event_attr attr = own_attr(options_, event);
-      attr.inherit = inherited;
-      if (!ring) {
-        auto first = Ring::open(attr, thread, cpu, options_.sample_ring_bytes);
-        if (!first) {
-          return fail("{}: {}", layout.events[event].name, first.error().message);
-        }
-        ring = std::move(*first);
-      } else if (auto added = ring->add(attr, thread); !added) {
-        return fail("{}: {}", layout.events[event].name, added.error().message);
-      }
-      opened.push_back(event);
+    if (const auto done = record_too(cpu); done) {
+      notes_.push_back(
+          fmt::format("CPU {} came online meanwhile: its first two seconds may be missing.", cpu));
+    } else {
+      not_recorded_.push_back(cpu);
+      notes_.push_back(fmt::format("CPU {} came online meanwhile and was not recorded: {}.", cpu,
+                                   done.error().message));
     }
   }
-  const std::vector<std::uint64_t> ids = ring->ids();
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    events_.emplace(ids[i], opened[i]);
-  }
-  return std::move(*ring);
 }
 
 Result<void> Recorder::Impl::start(const Sink& sink) {
   // What changes while /proc is read is recorded, and comes after it in time. Samples begin when
   // every process is known: one that ends before its turn in /proc would have samples but no name.
-  if (auto done = enable(sideband_, 0); !done) {
-    return done;
+  for (CpuRings& cpu : cpus_) {
+    if (auto done = cpu.sideband.ring.enable(); !done) {
+      return done;
+    }
   }
   const auto take = [&](Bytes record) { sink(kOwnDomain, record); };
   synthesize_kernel(builder_, take);
   synthesize_processes(builder_, options_.layout.stack_bytes != 0, take);
-  return options_.from_exec ? Result<void>() : enable(samples_, 0);
-}
-
-Result<void> Recorder::Impl::enable(std::vector<Ring>& rings, std::size_t from) {
-  for (std::size_t i = from; i < rings.size(); ++i) {
-    if (auto done = rings[i].enable(); !done) {
-      return done;
+  for (CpuRings& cpu : cpus_) {
+    if (cpu.samples && !options_.from_exec) {
+      if (auto done = cpu.samples->ring.enable(); !done) {
+        return done;
+      }
     }
   }
   return {};
 }
 
-void Recorder::Impl::collect(Ring& ring, Origin origin) {
+void Recorder::Impl::disable() {
+  for (CpuRings& cpu : cpus_) {
+    if (cpu.samples) {
+      cpu.samples->ring.disable();
+    }
+  }
+  for (CpuRings& cpu : cpus_) {
+    cpu.sideband.ring.disable();
+  }
+}
+
+void Recorder::Impl::begin_run() {
   if (pending_.size() != runs_.back()) {
     runs_.push_back(pending_.size());
   }
+}
+
+void Recorder::Impl::collect(EventRing& source, Origin origin) {
+  begin_run();
   std::size_t offset = bytes_.size();
-  ring.read(bytes_);
-  std::uint64_t latest = 0;
+  source.ring.read(bytes_);
   std::size_t size = 0;
   for (; bytes_.size() - offset >= sizeof(perf_event_header); offset += size) {
     const auto header = value_at<perf_event_header>(bytes_, offset);
@@ -353,23 +310,26 @@ void Recorder::Impl::collect(Ring& ring, Origin origin) {
       return;  // cannot happen; starting afresh beats going astray
     }
     const bool sample = header.type == PERF_RECORD_SAMPLE;
-    if (size < (sample ? sizeof(SampleHead) : sizeof header + kTrailer)) {
+    if (size < (sample ? sizeof(SampleHead) : sizeof header + sizeof(SampleIdFields))) {
       continue;
     }
-    const std::size_t time = sample ? sample_time_ : size - kTimeFromEnd;
-    const Pending pending{.time = value_at<std::uint64_t>(bytes_, offset + time),
-                          .offset = offset,
-                          .size = header.size,
-                          .origin = origin};
-    // Seldom: an interrupt came between the time of a record and its place.
-    if (pending.time < latest && pending_.size() != runs_.back()) {
-      runs_.push_back(pending_.size());
+    std::uint64_t time =
+        sample ? value_at<std::uint64_t>(bytes_, offset + sample_time_)
+               : value_at<SampleIdFields>(bytes_, offset + size - sizeof(SampleIdFields)).time;
+    if (header.type == PERF_RECORD_LOST) {
+      // It is told with the record after the loss: what it counts came after the one before.
+      time = std::max(source.latest, handed_out_);
+      source.lost += lost_in(Bytes(bytes_).subspan(offset, size));
     }
-    latest = pending.time;
-    pending_.push_back(pending);
+    // Seldom: an interrupt came between the time of a record and its place.
+    if (time < source.latest) {
+      begin_run();
+    }
+    source.latest = time;
+    pending_.push_back({.time = time, .offset = offset, .size = header.size, .origin = origin});
   }
   if (!options_.raw_clock) {
-    latest_ = std::max(latest_, latest);
+    latest_ = std::max(latest_, source.latest);
   }
 }
 
@@ -396,11 +356,13 @@ void Recorder::Impl::read(std::uint64_t horizon, const Sink& sink) {
     latest_ = raw_clock();
   }
   // Samples first: a mapping recorded before a sample is then never read after it.
-  for (Ring& ring : samples_) {
-    collect(ring, Origin::kSamples);
+  for (CpuRings& cpu : cpus_) {
+    if (cpu.samples) {
+      collect(*cpu.samples, Origin::kSamples);
+    }
   }
-  for (Ring& ring : sideband_) {
-    collect(ring, Origin::kSideband);
+  for (CpuRings& cpu : cpus_) {
+    collect(cpu.sideband, Origin::kSideband);
   }
   merge();
   const auto young = std::find_if(pending_.begin(), pending_.end(),
@@ -440,25 +402,6 @@ void Recorder::Impl::merge() {
   runs_.assign(1, 0);
 }
 
-void Recorder::Impl::count_losses() {
-  RecorderLosses counted;
-  counted.of_event.resize(losses_.of_event.size());
-  for (const Ring& ring : samples_) {
-    counted.samples += ring.lost();
-    for (std::size_t i = 0; i < ring.size() && !counted.of_event.empty(); ++i) {
-      counted.of_event[i % counted.of_event.size()] += ring.lost(i);
-    }
-  }
-  for (const Ring& ring : sideband_) {
-    counted.sideband += ring.lost();
-  }
-  losses_.samples = std::max(losses_.samples, counted.samples);
-  losses_.sideband = std::max(losses_.sideband, counted.sideband);
-  for (std::size_t i = 0; i < losses_.of_event.size(); ++i) {
-    losses_.of_event[i] = std::max(losses_.of_event[i], counted.of_event[i]);
-  }
-}
-
 void Recorder::Impl::emit(const Pending& pending, const Sink& sink) {
   const std::span<std::byte> record = std::span(bytes_).subspan(pending.offset, pending.size);
   perf_event_header header;
@@ -470,14 +413,9 @@ void Recorder::Impl::emit(const Pending& pending, const Sink& sink) {
     case PERF_RECORD_THROTTLE:
       ++losses_.throttled;
       return;
-    case PERF_RECORD_LOST: {
-      std::uint64_t count = 0;
-      if (record.size() >= sizeof header + 2 * sizeof count + kTrailer) {
-        std::memcpy(&count, record.data() + sizeof header + sizeof count, sizeof count);
-      }
-      emit_lost(pending.origin, pending.time, count, sink);
+    case PERF_RECORD_LOST:
+      emit_lost(pending, record, sink);
       return;
-    }
     case PERF_RECORD_MMAP:
     case PERF_RECORD_MMAP2:
     case PERF_RECORD_COMM:
@@ -491,23 +429,13 @@ void Recorder::Impl::emit(const Pending& pending, const Sink& sink) {
   }
 }
 
-void Recorder::Impl::emit_lost(Origin origin, std::uint64_t time, std::uint64_t count,
-                               const Sink& sink) {
-  const bool sideband = origin == Origin::kSideband;
-  std::uint64_t& told = sideband ? told_.sideband : told_.samples;
-  std::uint64_t& lost = sideband ? losses_.sideband : losses_.samples;
-  told += count;
-  lost = std::max(lost, told);
-  sink(kOwnDomain, builder_.lost(time, sideband ? kSidebandId : event_id(0), count));
-}
-
-void Recorder::Impl::tell_losses(const Sink& sink) {
-  if (losses_.samples > told_.samples) {
-    emit_lost(Origin::kSamples, latest_, losses_.samples - told_.samples, sink);
-  }
-  if (losses_.sideband > told_.sideband) {
-    emit_lost(Origin::kSideband, latest_, losses_.sideband - told_.sideband, sink);
-  }
+void Recorder::Impl::emit_lost(const Pending& pending, Bytes record, const Sink& sink) {
+  const std::uint64_t count = lost_in(record);
+  const auto at = value_at<SampleIdFields>(record, record.size() - sizeof(SampleIdFields));
+  const bool sideband = pending.origin == Origin::kSideband;
+  (sideband ? losses_.sideband : losses_.samples) += count;
+  sink(kOwnDomain,
+       builder_.lost(pending.time, at.cpu, sideband ? kSidebandId : event_id(0), count));
 }
 
 void Recorder::Impl::emit_sample(Bytes record, const Sink& sink) {
@@ -545,6 +473,30 @@ void Recorder::Impl::emit_own_sample(std::span<std::byte> record, const Sink& si
     std::memcpy(record.data() + kOwnId, &id, sizeof id);
     sink(kOwnDomain, record);
   }
+}
+
+std::vector<std::string> Recorder::Impl::notes() const {
+  std::vector<std::string> notes = notes_;
+  if (losses_.sideband != 0) {
+    notes.push_back(fmt::format(
+        "{} records of {}mappings and names were lost: some samples of new processes have no "
+        "image.",
+        losses_.sideband, options_.outside ? "context switches, " : ""));
+  }
+  if (const std::size_t smaller = opener_.smaller_sample_bytes();
+      losses_.samples != 0 && smaller != 0) {
+    notes.push_back(fmt::format(
+        "Samples were lost in buffers of {} KiB for each CPU, as this user may not lock more "
+        "memory: a larger kernel.perf_event_mlock_kb or `ulimit -l` helps.",
+        smaller >> 10));
+  }
+  if (losses_.throttled != 0) {
+    notes.push_back(fmt::format(
+        "The kernel paused sampling {} times, as it took too much time: fewer samples were taken "
+        "than asked for. A larger count or a lower frequency helps.",
+        losses_.throttled));
+  }
+  return notes;
 }
 
 Result<Recorder> Recorder::open(const RecorderOptions& options) {
@@ -598,14 +550,9 @@ void Recorder::drain(const Sink& sink) {
 }
 
 void Recorder::stop(const Sink& sink) {
-  for (auto* rings : {&impl_->samples_, &impl_->sideband_}) {
-    for (Ring& ring : *rings) {
-      ring.disable();
-    }
-  }
+  impl_->disable();
+  impl_->finish();
   impl_->read(~std::uint64_t{0}, sink);
-  impl_->count_losses();
-  impl_->tell_losses(sink);
 }
 
 std::uint64_t Recorder::handed_out() const {
@@ -617,20 +564,7 @@ RecorderLosses Recorder::losses() const {
 }
 
 std::vector<std::string> Recorder::notes() const {
-  std::vector<std::string> notes = impl_->notes_;
-  if (const auto lost = losses().sideband; lost != 0) {
-    notes.push_back(
-        fmt::format("{} records of mappings and names were lost: some samples of new processes "
-                    "have no image.",
-                    lost));
-  }
-  if (const auto throttled = losses().throttled; throttled != 0) {
-    notes.push_back(fmt::format(
-        "The kernel paused sampling {} times, as it took too much time: fewer samples were taken "
-        "than asked for. A larger count or a lower frequency helps.",
-        throttled));
-  }
-  return notes;
+  return impl_->notes();
 }
 
 }  // namespace xenoprof::perf

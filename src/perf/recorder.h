@@ -37,8 +37,9 @@ struct RecorderOptions {
   bool outside = false;
   // Times are CLOCK_MONOTONIC_RAW's, else of the kernel's own clock for perf.
   bool raw_clock = false;
-  // Per CPU, rounded up to a power of two pages. Mappings and names have rings of their own, so
-  // that no flood of samples can lose them.
+  // Per CPU, rounded up to a power of two pages; less for all CPUs where the user may not lock so
+  // much memory. Mappings and names have rings of their own, so that no flood of samples can lose
+  // them.
   std::size_t sample_ring_bytes = std::size_t{2} << 20;
   std::size_t sideband_ring_bytes = std::size_t{512} << 10;
   std::string tracepoint = "xenoprof:sample";
@@ -55,7 +56,7 @@ struct RecorderLosses {
 class Recorder {
  public:
   // Opens everything on every online CPU; nothing is recorded yet. A recording of the whole system
-  // takes in CPUs that come online later, within a second.
+  // takes in CPUs that come online later, within two seconds.
   static Result<Recorder> open(const RecorderOptions& options);
   Recorder(Recorder&&) noexcept;
   Recorder& operator=(Recorder&&) noexcept;

@@ -13,17 +13,6 @@
 namespace xenoprof::perf {
 namespace {
 
-// What sample_id_all appends to every record but samples, for our sample_type().
-struct Trailer {
-  std::int32_t pid;
-  std::int32_t tid;
-  std::uint64_t time;
-  std::uint32_t cpu;
-  std::uint32_t reserved;
-  std::uint64_t id;
-};
-static_assert(sizeof(Trailer) == 32);
-
 // All of x86-64 that unwinding may ask for (asm/perf_regs.h, enum perf_event_x86_regs): neither
 // flags nor segments.
 constexpr std::uint64_t kGeneralRegisters = 0xff01ff;
@@ -81,8 +70,10 @@ Bytes RecordBuilder::close() {
   return buffer_;
 }
 
-Bytes RecordBuilder::end(std::int32_t pid, std::int32_t tid, std::uint64_t time, std::uint64_t id) {
-  put(buffer_, Trailer{.pid = pid, .tid = tid, .time = time, .cpu = 0, .reserved = 0, .id = id});
+Bytes RecordBuilder::end(std::int32_t pid, std::int32_t tid, std::uint64_t time, std::uint64_t id,
+                         std::uint32_t cpu) {
+  put(buffer_,
+      SampleIdFields{.pid = pid, .tid = tid, .time = time, .cpu = cpu, .reserved = 0, .id = id});
   return close();
 }
 
@@ -165,10 +156,11 @@ Bytes RecordBuilder::exit(std::uint64_t time, const ExitRecord& exit) {
   return end(exit.pid, exit.tid, time, kSidebandId);
 }
 
-Bytes RecordBuilder::lost(std::uint64_t time, std::uint64_t id, std::uint64_t count) {
+Bytes RecordBuilder::lost(std::uint64_t time, std::uint32_t cpu, std::uint64_t id,
+                          std::uint64_t count) {
   begin(PERF_RECORD_LOST, 0);
   put(buffer_, LostFields{.id = id, .count = count});
-  return end(0, 0, time, id);
+  return end(0, 0, time, id, cpu);
 }
 
 Bytes RecordBuilder::ksymbol(const KsymbolRecord& symbol) {

@@ -165,7 +165,7 @@ class RecordBuilder {
              bool exec);
   Bytes fork(std::uint64_t time, const ForkRecord& fork);
   Bytes exit(std::uint64_t time, const ExitRecord& exit);
-  Bytes lost(std::uint64_t time, std::uint64_t id, std::uint64_t count);
+  Bytes lost(std::uint64_t time, std::uint32_t cpu, std::uint64_t id, std::uint64_t count);
   Bytes ksymbol(const KsymbolRecord& symbol);
   // A record of the kernel's dummy event, as it is but for its identifier.
   Bytes sideband(Bytes record);
@@ -173,7 +173,8 @@ class RecordBuilder {
  private:
   void put_text(std::string_view text);
   void begin(std::uint32_t type, std::uint16_t misc);
-  Bytes end(std::int32_t pid, std::int32_t tid, std::uint64_t time, std::uint64_t id);
+  Bytes end(std::int32_t pid, std::int32_t tid, std::uint64_t time, std::uint64_t id,
+            std::uint32_t cpu = 0);
   Bytes close();
 
   bool periods_;

@@ -8,9 +8,9 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cerrno>
 #include <cstring>
+#include <string>
 #include <utility>
 
 #include "perf/why_not_opened.h"
@@ -26,76 +26,78 @@ int perf_event_open(perf_event_attr& attr, int task, int cpu) {
       ::syscall(SYS_perf_event_open, &attr, task, cpu, -1, PERF_FLAG_FD_CLOEXEC));
 }
 
+std::unexpected<RingError> failed(RingError::Cause cause, std::string message) {
+  return std::unexpected(RingError{{std::move(message)}, cause});
+}
+
 }  // namespace
 
-Result<Ring::PerfEvent> Ring::open_event(perf_event_attr attr, int task) const {
+std::expected<int, RingError> Ring::open_event(perf_event_attr attr, int task) const {
   attr.size = sizeof attr;
   attr.disabled = 1;
   attr.watermark = 1;
   attr.wakeup_watermark = static_cast<std::uint32_t>(data_size_ / 2);
-  attr.read_format = kFormatLost;
+  attr.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | kFormatLost;
   int descriptor = perf_event_open(attr, task, cpu_);
-  const bool counts_lost = descriptor >= 0;
   if (descriptor < 0 && errno == EINVAL) {
-    attr.read_format = 0;
+    attr.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED;
     descriptor = perf_event_open(attr, task, cpu_);
   }
   if (descriptor < 0) {
     const int error = errno;
-    return fail("cannot open a perf event on CPU {}: {}{}", cpu_, std::strerror(error),
-                why_not_opened(error, attr));
+    return failed(
+        error == ESRCH && task > 0 ? RingError::Cause::kThreadEnded : RingError::Cause::kOther,
+        fmt::format("cannot open a perf event on CPU {}: {}{}", cpu_, std::strerror(error),
+                    why_not_opened(error, attr)));
   }
-  return PerfEvent{descriptor, counts_lost};
+  return descriptor;
 }
 
-Result<Ring> Ring::open(perf_event_attr attr, int task, int cpu, std::size_t bytes) {
+std::expected<Ring, RingError> Ring::open(perf_event_attr attr, int task, int cpu,
+                                          std::size_t bytes) {
   Ring ring(cpu);
-  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-  ring.data_size_ = std::bit_ceil(std::max(bytes, page));
+  ring.data_size_ = bytes;
+  ring.memory_size_ = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) + bytes;
   const auto event = ring.open_event(attr, task);
   if (!event) {
     return std::unexpected(event.error());
   }
   ring.events_.push_back(*event);
-  void* memory = MAP_FAILED;
-  for (;; ring.data_size_ /= 2) {
-    ring.memory_size_ = page + ring.data_size_;
-    memory = ::mmap(nullptr, ring.memory_size_, PROT_READ | PROT_WRITE, MAP_SHARED,
-                    event->descriptor, 0);
-    // EPERM: beyond kernel.perf_event_mlock_kb and what the user may lock.
-    if (memory != MAP_FAILED || errno != EPERM || ring.data_size_ == page) {
-      break;
-    }
-  }
+  void* const memory =
+      ::mmap(nullptr, ring.memory_size_, PROT_READ | PROT_WRITE, MAP_SHARED, *event, 0);
   if (memory == MAP_FAILED) {
-    const int error = errno;
-    return fail(
-        "cannot map {} KiB of perf buffer for CPU {}: {}; {}", ring.data_size_ >> 10, cpu,
-        std::strerror(error),
-        error == EPERM ? "raise kernel.perf_event_mlock_kb or run as root" : "use smaller buffers");
+    // EPERM: beyond kernel.perf_event_mlock_kb and what the user may lock (perf_mmap() in
+    // kernel/events/core.c).
+    const bool may_not = errno == EPERM;
+    return failed(
+        may_not ? RingError::Cause::kMayNotLock : RingError::Cause::kOther,
+        fmt::format("cannot map {} KiB of perf buffer for CPU {}: {}{}", bytes >> 10, cpu,
+                    std::strerror(errno),
+                    may_not ? "; a larger kernel.perf_event_mlock_kb or `ulimit -l` helps" : ""));
   }
   ring.memory_ = static_cast<std::byte*>(memory);
   return ring;
 }
 
-Result<void> Ring::add(perf_event_attr attr, int task) {
+std::expected<void, RingError> Ring::add(perf_event_attr attr, int task) {
   const auto event = open_event(attr, task);
   if (!event) {
     return std::unexpected(event.error());
   }
   events_.push_back(*event);
-  if (::ioctl(event->descriptor, PERF_EVENT_IOC_SET_OUTPUT, descriptor()) != 0) {
-    return fail("cannot send a perf event's records to CPU {}'s buffer: {}", cpu_,
-                std::strerror(errno));
+  if (::ioctl(*event, PERF_EVENT_IOC_SET_OUTPUT, descriptor()) != 0) {
+    return failed(RingError::Cause::kOther,
+                  fmt::format("cannot send a perf event's records to CPU {}'s buffer: {}", cpu_,
+                              std::strerror(errno)));
   }
   return {};
 }
 
 std::vector<std::uint64_t> Ring::ids() const {
   std::vector<std::uint64_t> ids;
-  for (const PerfEvent& event : events_) {
+  for (const int event : events_) {
     std::uint64_t id = 0;
-    ::ioctl(event.descriptor, PERF_EVENT_IOC_ID, &id);
+    ::ioctl(event, PERF_EVENT_IOC_ID, &id);
     ids.push_back(id);
   }
   return ids;
@@ -118,14 +120,14 @@ Ring::~Ring() {
   if (memory_ != nullptr) {
     ::munmap(memory_, memory_size_);
   }
-  for (const PerfEvent& event : events_) {
-    ::close(event.descriptor);
+  for (const int event : events_) {
+    ::close(event);
   }
 }
 
 Result<void> Ring::enable() {
-  for (const PerfEvent& event : events_) {
-    if (::ioctl(event.descriptor, PERF_EVENT_IOC_ENABLE, 0) != 0) {
+  for (const int event : events_) {
+    if (::ioctl(event, PERF_EVENT_IOC_ENABLE, 0) != 0) {
       return fail("cannot enable a perf event: {}", std::strerror(errno));
     }
   }
@@ -133,8 +135,8 @@ Result<void> Ring::enable() {
 }
 
 void Ring::disable() {
-  for (const PerfEvent& event : events_) {
-    ::ioctl(event.descriptor, PERF_EVENT_IOC_DISABLE, 0);
+  for (const int event : events_) {
+    ::ioctl(event, PERF_EVENT_IOC_DISABLE, 0);
   }
 }
 
@@ -153,13 +155,27 @@ void Ring::read(std::vector<std::byte>& records) {
   std::atomic_ref<__u64>(control->data_tail).store(head, std::memory_order_release);
 }
 
-std::uint64_t Ring::lost(std::size_t event) const {
-  std::uint64_t values[2] = {};  // the event's count, then what was lost
-  if (!events_[event].counts_lost ||
-      ::read(events_[event].descriptor, values, sizeof values) != sizeof values) {
-    return 0;
+// What read() of an event gives, by the read_format of open_event().
+struct Ring::Reading {
+  std::uint64_t count;
+  std::uint64_t time_enabled;
+  std::uint64_t lost;  // 0 where the kernel does not count them
+};
+
+Ring::Reading Ring::read_event(std::size_t event) const {
+  Reading reading = {};
+  if (::read(events_[event], &reading, sizeof reading) < 0) {
+    reading = {};
   }
-  return values[1];
+  return reading;
+}
+
+std::uint64_t Ring::lost(std::size_t event) const {
+  return read_event(event).lost;
+}
+
+std::uint64_t Ring::time_enabled() const {
+  return read_event(0).time_enabled;
 }
 
 std::uint64_t Ring::lost() const {

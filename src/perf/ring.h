@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <expected>
 #include <vector>
 
 #include "model/result.h"
@@ -13,20 +14,29 @@
 
 namespace xenoprof::perf {
 
+struct RingError : Error {
+  enum class Cause : std::uint8_t {
+    kThreadEnded,
+    kMayNotLock,  // that much memory: less may do
+    kOther,
+  };
+  Cause cause = Cause::kOther;
+};
+
 class Ring {
  public:
-  // `bytes` is rounded up to a power of two pages, or less where the kernel's limit for users
-  // allows no more. Events stay off until enable(). `task`: of this thread alone, and what it
-  // begins if the event is inherited; -1: whatever runs on the CPU.
-  static Result<Ring> open(perf_event_attr attr, int task, int cpu, std::size_t bytes);
+  // `bytes`: a power of two pages. Events stay off until enable(). `task`: of this thread alone,
+  // and what it begins if the event is inherited; -1: whatever runs on the CPU.
+  static std::expected<Ring, RingError> open(perf_event_attr attr, int task, int cpu,
+                                             std::size_t bytes);
   // Another event on that CPU with the same ring.
-  Result<void> add(perf_event_attr attr, int task);
+  std::expected<void, RingError> add(perf_event_attr attr, int task);
   Ring(Ring&& other) noexcept;
   Ring& operator=(Ring&& other) noexcept;
   ~Ring();
 
   // Tells when there is something to read.
-  int descriptor() const { return events_.front().descriptor; }
+  int descriptor() const { return events_.front(); }
   // The kernel's identifiers of the events, in the order of open() and add().
   std::vector<std::uint64_t> ids() const;
   std::size_t size() const { return events_.size(); }
@@ -41,18 +51,20 @@ class Ring {
   std::uint64_t lost(std::size_t event) const;
   std::uint64_t lost() const;
 
+  // Nanoseconds, of the first event. It stands still once the CPU has gone offline: events do not
+  // come back with it.
+  std::uint64_t time_enabled() const;
+
  private:
-  struct PerfEvent {
-    int descriptor;
-    bool counts_lost;
-  };
+  struct Reading;
 
   explicit Ring(int cpu) : cpu_(cpu) {}
-  Result<PerfEvent> open_event(perf_event_attr attr, int task) const;
+  std::expected<int, RingError> open_event(perf_event_attr attr, int task) const;
+  Reading read_event(std::size_t event) const;
 
   int cpu_ = -1;
-  std::vector<PerfEvent> events_;  // the first one's memory takes the records of all
-  std::byte* memory_ = nullptr;    // a control page, then the data
+  std::vector<int> events_;      // descriptors; the first one's memory takes the records of all
+  std::byte* memory_ = nullptr;  // a control page, then the data
   std::size_t memory_size_ = 0;
   std::size_t data_size_ = 0;
 };

@@ -3,7 +3,10 @@
 // touched for the first time is one.
 #include <gtest/gtest.h>
 #include <linux/perf_event.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,6 +15,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "perf/data_file.h"
 #include "perf/data_reader.h"
@@ -136,6 +140,91 @@ TEST_F(PerfOwnEvents, WhatFindsNoRoomIsCountedByEvent) {
   EXPECT_LT(taken, 3100u);  // and some of the test's own
   EXPECT_NEAR(static_cast<double>(samples_[1] + losses.of_event[1]), static_cast<double>(taken) / 2,
               1);
+}
+
+TEST_F(PerfOwnEvents, ALossIsToldWhereItBegan) {
+  options_.sample_ring_bytes = kPage;
+  auto recorder = open({"page-faults:1"});
+  if (!recorder) {
+    GTEST_SKIP() << why_not_;
+  }
+  std::uint64_t last = 0;  // sample's time
+  int losses = 0;
+  const auto take = [&](std::uint16_t, Bytes bytes) {
+    const auto record = parser_->parse(bytes);
+    ASSERT_TRUE(record) << record.error().message;
+    if (std::holds_alternative<LostRecord>(record->body)) {
+      ++losses;
+      EXPECT_EQ(record->time, last);
+    } else if (std::holds_alternative<SampleRecord>(record->body)) {
+      last = record->time;
+    }
+  };
+  cpu_set_t here;
+  CPU_ZERO(&here);
+  CPU_SET(static_cast<unsigned>(::sched_getcpu()), &here);
+  cpu_set_t before;
+  ::sched_getaffinity(0, sizeof before, &before);
+  ::sched_setaffinity(0, sizeof here, &here);
+  ASSERT_TRUE(recorder->start([](std::uint16_t, Bytes) {}));
+  touch(500);
+  ::usleep(50'000);
+  recorder->drain(take);
+  touch(5);
+  recorder->stop(take);
+  ::sched_setaffinity(0, sizeof before, &before);
+  EXPECT_EQ(losses, 1);
+}
+
+TEST_F(PerfOwnEvents, AThreadThatHasEndedIsLeftOut) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::_exit(0);
+  }
+  ::waitpid(child, nullptr, 0);
+  if (!open({"page-faults:1", "minor-faults:1"})) {
+    GTEST_SKIP() << why_not_;
+  }
+  options_.threads = {child, ::gettid(), child};
+  auto recorder = Recorder::open(options_);
+  ASSERT_TRUE(recorder) << recorder.error().message;
+  ASSERT_TRUE(recorder->start(sink()));
+  touch(100);
+  recorder->stop(sink());
+  EXPECT_EQ(touches_, 200u);
+  options_.threads = {child};
+  recorder = Recorder::open(options_);
+  ASSERT_FALSE(recorder);
+  EXPECT_NE(recorder.error().message.find("ended"), std::string::npos);
+}
+
+// An ordinary user's memory for perf is 516 KiB for each CPU, and what RLIMIT_MEMLOCK adds.
+TEST_F(PerfOwnEvents, RingsOfAllCpusFitIntoWhatAUserMayLock) {
+  constexpr uid_t kNobody = 65534;
+  constexpr int kCannot = 77;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const rlimit none{};
+    if (::setrlimit(RLIMIT_MEMLOCK, &none) != 0 ||
+        (::geteuid() == 0 && ::setresuid(kNobody, kNobody, kNobody) != 0) ||
+        ::prctl(PR_SET_DUMPABLE, 1) != 0) {
+      ::_exit(kCannot);
+    }
+    options_.sample_ring_bytes = kPage;
+    options_.sideband_ring_bytes = kPage;
+    if (!open({"page-faults:1"})) {
+      ::_exit(kCannot);
+    }
+    options_.sample_ring_bytes = std::size_t{8} << 20;
+    options_.sideband_ring_bytes = std::size_t{2} << 20;
+    ::_exit(Recorder::open(options_) ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  if (WEXITSTATUS(status) == kCannot) {
+    GTEST_SKIP() << "users may not record themselves here";
+  }
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(PerfOwnEvents, ReadsWhileItsOwnerIsBusy) {

@@ -74,7 +74,7 @@ TEST(PerfRecords, SidebandComesBackAsItWasMade) {
   EXPECT_EQ(fork.tid, 4);
   EXPECT_EQ(fork.parent_tid, 2);
   EXPECT_EQ(parse<ExitRecord>(builder.exit(8, {3, 4})).tid, 4);
-  EXPECT_EQ(parse<LostRecord>(builder.lost(9, event_id(0), 12)).count, 12u);
+  EXPECT_EQ(parse<LostRecord>(builder.lost(9, 0, event_id(0), 12)).count, 12u);
   const auto symbol = parse<KsymbolRecord>(builder.ksymbol({0x10, 0x20, true, "f"}));
   EXPECT_EQ(symbol.name, "f");
   EXPECT_TRUE(symbol.removed);
@@ -116,7 +116,7 @@ TEST(PerfRecords, ShortenedRecordsAreErrors) {
   add(builder.mmap(1, 1, 1, 0, 1, 0, {}, 5, ""));
   add(builder.comm(1, 1, 1, "", false));
   add(builder.fork(1, {}));
-  add(builder.lost(1, 1, 1));
+  add(builder.lost(1, 0, 1, 1));
   add(builder.ksymbol({}));
   RecordParser parser(kLayout);
   for (const auto& whole : all) {
@@ -159,7 +159,7 @@ TEST(PerfRecords, RecordsAreTakenOffAStreamOneByOne) {
   const Bytes first = builder.comm(1, 1, 1, "one", false);
   std::vector<std::byte> stream(first.begin(), first.end());
   const std::size_t size = stream.size();
-  const Bytes second = builder.lost(1, 1, 1);
+  const Bytes second = builder.lost(1, 0, 1, 1);
   stream.insert(stream.end(), second.begin(), second.end());
   const auto taken = first_record(stream);
   ASSERT_TRUE(taken);
