@@ -2,14 +2,16 @@
 #include "session/local.h"
 
 #include <fmt/chrono.h>
+#include <poll.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <numeric>
 #include <optional>
@@ -19,6 +21,7 @@
 #include "pprof/pprof.h"
 #include "session/accounting.h"
 #include "session/domain_data.h"
+#include "session/file_descriptor.h"
 #include "session/outline.h"
 #include "session/output_folder.h"
 #include "symbols/resolve.h"
@@ -99,6 +102,18 @@ Result<std::vector<std::int32_t>> threads_of(const std::vector<std::int32_t>& pr
   return threads;
 }
 
+// Can be read once the process has ended, also while its parent has not asked after it.
+Result<std::vector<FileDescriptor>> open_processes(const std::vector<std::int32_t>& processes) {
+  std::vector<FileDescriptor> opened;
+  for (const std::int32_t process : processes) {
+    opened.emplace_back(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
+    if (!opened.back()) {
+      return fail("process {} cannot be followed: {}", process, std::strerror(errno));
+    }
+  }
+  return opened;
+}
+
 bool asks_for_guests(const GuestsRequest& request) {
   return !request.domains.empty() || !request.passive.empty() ||
          request.sampling != GuestSampling::kByHost;
@@ -136,7 +151,8 @@ class LocalSession {
   perf::Layout layout_;
   std::optional<perf::RingReader> reader_;
   std::optional<DomainData> data_;
-  std::optional<KvmGuests> guests_;  // none: this system alone
+  std::optional<KvmGuests> guests_;       // none: this system alone
+  std::vector<FileDescriptor> followed_;  // with whose processes the session ends
   std::vector<std::string> notes_;
   std::optional<NamesInPassing> names_;  // in a live session, as all below
   std::shared_ptr<const Profile> live_;
@@ -200,6 +216,14 @@ Result<void> LocalSession::prepare(const Cancelled& cancelled) {
   const auto threads = threads_of(request_.processes);
   if (!threads) {
     return std::unexpected(threads.error());
+  }
+  // A command is waited for by whoever began it.
+  if (!request_.from_exec) {
+    auto followed = open_processes(request_.processes);
+    if (!followed) {
+      return std::unexpected(followed.error());
+    }
+    followed_ = std::move(*followed);
   }
   perf::RecorderOptions options{.layout = layout_,
                                 .threads = *threads,
@@ -282,10 +306,10 @@ SessionProgress LocalSession::progress() const {
 }
 
 bool LocalSession::all_ended() const {
-  return !request_.processes.empty() && !request_.from_exec &&
-         std::ranges::none_of(request_.processes, [](std::int32_t process) {
-           return ::kill(process, 0) == 0 || errno == EPERM;
-         });
+  return !followed_.empty() && std::ranges::all_of(followed_, [](const FileDescriptor& process) {
+    pollfd ended{.fd = process.get(), .events = POLLIN, .revents = 0};
+    return ::poll(&ended, 1, 0) > 0;
+  });
 }
 
 Result<void> LocalSession::run(const KeepGoing& keep_going) {

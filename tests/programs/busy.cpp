@@ -49,6 +49,22 @@ void threads(double time) {
   }
 }
 
+// Threads that live for some milliseconds, many at a time.
+void short_threads(double time) {
+  std::vector<std::thread> all(20);
+  for (const double end = seconds(CLOCK_MONOTONIC) + time; seconds(CLOCK_MONOTONIC) < end;) {
+    for (std::thread& thread : all) {
+      if (thread.joinable()) {
+        thread.join();
+      }
+      thread = std::thread([] { ::usleep(2000); });
+    }
+  }
+  for (std::thread& thread : all) {
+    thread.join();
+  }
+}
+
 void forks(int count, double time) {
   for (int i = 0; i < count; ++i) {
     const pid_t child = ::fork();
@@ -110,6 +126,8 @@ int main(int argc, char** argv) {
     spend(time);
   } else if (what == "threads") {
     threads(time);
+  } else if (what == "short-threads") {
+    short_threads(time);
   } else if (what == "forks") {
     forks(20, time);
   } else if (what == "short") {

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// `xenoprof record` of this machine's own programs: when it begins and ends.
+#include <gtest/gtest.h>
+
+#include "shell.h"
+
+namespace xenoprof {
+namespace {
+
+class Record : public ShellTest {
+ protected:
+  void SetUp() override {
+    ShellTest::SetUp();
+    need_perf_record("-e cpu-clock");
+  }
+};
+
+// Its parent never asks after it.
+TEST_F(Record, EndsWithTheProcessAlsoWhileThatIsAZombie) {
+  const auto [text, good] =
+      run("sh -c 'sleep 1 & echo $! >$T/pid; exec sleep 30' & parent=$!; "
+          "until [ -s $T/pid ]; do sleep 0.01; done; "
+          "timeout 10 $B/xenoprof record --no-progress -e cpu-clock -o $T/session -p $(cat $T/pid) "
+          "2>&1; ended=$?; kill $parent; exit $ended");
+  EXPECT_TRUE(good) << text;
+}
+
+// Threads come and go while it looks at them one by one.
+TEST_F(Record, BeginsWhileThreadsEnd) {
+  const auto [text, good] =
+      run("$B/busy short-threads 60000 & program=$!; status=0; for i in 1 2 3 4 5 6; do "
+          "$B/xenoprof record --no-progress -e cpu-clock -o $T/session$i --for 0.1s -p $program "
+          "2>&1 || "
+          "status=1; done; kill $program; exit $status");
+  EXPECT_TRUE(good) << text;
+}
+
+}  // namespace
+}  // namespace xenoprof
