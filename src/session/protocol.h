@@ -12,7 +12,7 @@
 
 namespace xenoprof {
 
-inline constexpr std::uint32_t kProtocolVersion = 5;
+inline constexpr std::uint32_t kProtocolVersion = 6;
 
 // Of any kind, in one number: what no CPU takes in years. Sums of such numbers are far from an
 // overflow.
