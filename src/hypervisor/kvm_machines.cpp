@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <set>
 #include <span>
@@ -188,10 +189,13 @@ std::vector<Found> found_by_files(const fs::path& root, bool& hidden) {
 }
 
 std::vector<KvmVcpu> vcpus_of(const fs::path& root, const Found& found) {
-  if (!found.told.empty() && std::ranges::all_of(found.told, [&](const KvmVcpu& vcpu) {
-        return vcpu.thread != 0 && process_of(root, vcpu.thread) == found.process;
-      })) {
-    return found.told;
+  // One that has not run yet has no thread, and that of one that was unplugged has ended.
+  std::vector<KvmVcpu> told;
+  std::ranges::copy_if(found.told, std::back_inserter(told), [&](const KvmVcpu& vcpu) {
+    return vcpu.thread != 0 && process_of(root, vcpu.thread) == found.process;
+  });
+  if (!told.empty()) {
+    return told;
   }
   std::vector<KvmVcpu> named = vcpus_by_name(root, found.process);
   // QEMU counts its vCPUs in the order of their APIC identifiers (hw/i386/topology.h).

@@ -74,12 +74,13 @@ Result<std::unique_ptr<Channel>> AgentListener::accept() {
   std::optional<SerialPort> port;
   if (port_) {
     auto opened = SerialPort::open(*port_);
-    if (!opened) {
+    if (opened) {
+      port = std::move(*opened);
+      if (auto watched = watch(epoll, port->fd(), EPOLLIN | EPOLLET); !watched) {
+        return std::unexpected(watched.error());
+      }
+    } else if (!vsock_) {
       return std::unexpected(opened.error());
-    }
-    port = std::move(*opened);
-    if (auto watched = watch(epoll, port->fd(), EPOLLIN | EPOLLET); !watched) {
-      return std::unexpected(watched.error());
     }
   }
   for (;;) {
@@ -90,11 +91,14 @@ Result<std::unique_ptr<Channel>> AgentListener::accept() {
       }
     } else if (port && event.data.fd == port->fd()) {
       const auto met = port->meet();
-      if (!met) {
+      if (met && *met) {
+        return std::move(*port).channel();
+      }
+      if (!met && !vsock_) {
         return std::unexpected(met.error());
       }
-      if (*met) {
-        return std::move(*port).channel();
+      if (!met) {
+        port.reset();  // it was unplugged, or broke: there is the other way
       }
     } else if (auto channel = accept_vsock(vsock_)) {
       return channel;

@@ -115,15 +115,40 @@ Profile DomainData::host_profile(const Machines& machines) {
   return read_again(std::move(interpreter));
 }
 
-Profile DomainData::guest_profile(std::int32_t process) {
-  perf::Interpreter interpreter(layout_, perf::Interpreter::Kind::kPassive);
-  interpreter.guest_samples_only(process);
-  return read_again(std::move(interpreter));
+std::unordered_map<std::int32_t, Profile> DomainData::guest_profiles(
+    const std::vector<std::int32_t>& processes) {
+  std::unordered_map<std::int32_t, perf::Interpreter> interpreters;
+  for (const std::int32_t process : processes) {
+    interpreters.emplace(process, perf::Interpreter(layout_, perf::Interpreter::Kind::kPassive))
+        .first->second.guest_samples_only(process);
+  }
+  if (!interpreters.empty()) {
+    read_again([&](const perf::Record& record) {
+      const auto* const sample = std::get_if<perf::SampleRecord>(&record.body);
+      const auto its = sample != nullptr ? interpreters.find(sample->pid) : interpreters.end();
+      if (its != interpreters.end()) {
+        its->second.add(record);
+      }
+    });
+  }
+  std::unordered_map<std::int32_t, Profile> profiles;
+  for (auto& [process, interpreter] : interpreters) {
+    profiles.emplace(process, std::move(interpreter.profile()));
+  }
+  return profiles;
 }
 
 Profile DomainData::read_again(perf::Interpreter interpreter) {
+  if (writer_) {
+    read_again([&](const perf::Record& record) { interpreter.add(record); });
+    notes_ = interpreter.notes();
+  }
+  return std::move(interpreter.profile());
+}
+
+void DomainData::read_again(const std::function<void(const perf::Record&)>& take) {
   if (!writer_) {
-    return std::move(interpreter.profile());
+    return;
   }
   if (written_) {
     written_ = writer_->flush();
@@ -141,14 +166,12 @@ Profile DomainData::read_again(perf::Interpreter interpreter) {
       if (!*record) {
         return reader->truncated() ? fail("{} ends early", path_.string()) : Result<void>();
       }
-      interpreter.add(**record);
+      take(**record);
     }
   }();
   if (!read && written_) {
     written_ = read;
   }
-  notes_ = interpreter.notes();
-  return std::move(interpreter.profile());
 }
 
 void DomainData::discard() {

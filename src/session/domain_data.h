@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -55,8 +56,9 @@ class DomainData {
   Profile profile();
   // The same of a KVM host's records.
   Profile host_profile(const Machines& machines);
-  // Of a KVM host's records, what that process's guest did, seen from outside.
-  Profile guest_profile(std::int32_t process);
+  // Of a KVM host's records, what each of those processes' guests did, seen from outside.
+  std::unordered_map<std::int32_t, Profile> guest_profiles(
+      const std::vector<std::int32_t>& processes);
   // Of the last profile that was made of the file: what is missing in it, a sentence each.
   std::vector<std::string> notes() const { return notes_; }
   // The domain does not take part after all: takes the file away.
@@ -69,6 +71,7 @@ class DomainData {
              const perf::Layout& layout, bool passive);
   perf::Interpreter new_interpreter() const;
   Profile read_again(perf::Interpreter interpreter);
+  void read_again(const std::function<void(const perf::Record&)>& take);
 
   std::filesystem::path path_;
   perf::Layout layout_;

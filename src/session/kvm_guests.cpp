@@ -7,7 +7,10 @@
 #include <chrono>
 #include <cmath>
 #include <functional>
+#include <future>
+#include <map>
 #include <numeric>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -41,13 +44,6 @@ bool is_of_guest(const perf_event_header& header) {
          (mode == PERF_RECORD_MISC_GUEST_KERNEL || mode == PERF_RECORD_MISC_GUEST_USER);
 }
 
-// CLOCK_REALTIME in nanoseconds.
-std::uint64_t real_clock() {
-  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
-                                        std::chrono::system_clock::now().time_since_epoch())
-                                        .count());
-}
-
 }  // namespace
 
 Result<KvmGuests> KvmGuests::find(const GuestsRequest& request, fs::path root,
@@ -76,6 +72,11 @@ Result<KvmGuests> KvmGuests::find(const GuestsRequest& request, fs::path root,
 }
 
 void KvmGuests::add(KvmMachine machine) {
+  // One that ended in this session may have borne the name.
+  if (std::ranges::any_of(guests_,
+                          [&](const Guest& guest) { return guest.machine.name == machine.name; })) {
+    machine.name = fmt::format("{}-{}", machine.name, machine.process);
+  }
   guests_.emplace_back().machine = std::move(machine);
   add_vcpus(guests_.size() - 1);
 }
@@ -97,12 +98,31 @@ bool KvmGuests::must_take_part(const std::string& name) const {
                              [&](const std::string& one) { return one == "all" || one == name; });
 }
 
-Result<void> KvmGuests::dial(Guest& guest) {
-  const KvmMachine& machine = guest.machine;
-  auto channel = dial_agent(machine);
-  if (!channel) {
-    return std::unexpected(channel.error());
+// All at once: each that does not answer takes seconds.
+void KvmGuests::dial_all() {
+  std::vector<std::future<Result<std::unique_ptr<Channel>>>> dialled(guests_.size());
+  for (std::size_t i = 0; i < guests_.size(); ++i) {
+    const KvmMachine& machine = guests_[i].machine;
+    if (std::ranges::find(request_.passive, machine.name) == request_.passive.end()) {
+      dialled[i] = std::async(std::launch::async, [&machine] { return dial_agent(machine); });
+    }
   }
+  peers_.active.reserve(guests_.size());
+  for (std::size_t i = 0; i < guests_.size(); ++i) {
+    if (!dialled[i].valid()) {
+      continue;
+    }
+    if (auto channel = dialled[i].get()) {
+      greet(guests_[i], std::move(*channel));
+    } else {
+      guests_[i].peer = peers_.active.size();
+      peers_.active.emplace_back().drop(channel.error().message);
+    }
+  }
+}
+
+void KvmGuests::greet(Guest& guest, std::unique_ptr<Channel> channel) {
+  const KvmMachine& machine = guest.machine;
   guest.peer = peers_.active.size();
   Peer& peer = peers_.active.emplace_back();
   peer.domain = {.id = static_cast<std::uint16_t>(&guest - guests_.data() + 1),
@@ -110,11 +130,10 @@ Result<void> KvmGuests::dial(Guest& guest) {
                  .type = "kvm",
                  .vcpus = static_cast<unsigned>(machine.vcpus.size()),
                  .has_agent = true};
-  peer.connection = std::make_unique<Connection>(std::move(*channel), kLargestFromParticipant);
+  peer.connection = std::make_unique<Connection>(std::move(channel), kLargestFromParticipant);
   wire::ToParticipant hello;
   hello.mutable_hello()->set_version(kProtocolVersion);
   peers_.ask(peer, hello);
-  return {};
 }
 
 // Those that do not answer are seen from outside.
@@ -131,7 +150,7 @@ Result<void> KvmGuests::settle_missing() {
                   peer->problem);
     }
     missing_ |= must_take_part(name);
-    notes_.push_back(fmt::format("{} is seen from outside only: {}", name, peer->problem));
+    notes_.push_back(fmt::format("{} is {}: {}", name, without_agent(), peer->problem));
     if (peer->data) {
       peer->data->discard();
     }
@@ -167,17 +186,7 @@ Result<void> KvmGuests::begin(const perf::Layout& layout, const fs::path& output
     }
   }
   agents_.countings.insert(agents_.countings.begin(), own.begin(), own.end());
-  peers_.active.reserve(guests_.size());
-  for (Guest& guest : guests_) {
-    const std::string& name = guest.machine.name;
-    if (std::ranges::find(request_.passive, name) != request_.passive.end()) {
-      continue;
-    }
-    if (auto dialled = dial(guest); !dialled) {
-      guest.peer = peers_.active.size();
-      peers_.active.emplace_back().drop(dialled.error().message);
-    }
-  }
+  dial_all();
   peers_.agreed(agents_.events);
   return prepare(cancelled);
 }
@@ -281,7 +290,7 @@ void KvmGuests::ask_clock(Guest& guest, Clock::duration limit) {
     hear_clock(guest, *std::exchange(peer->clock, std::nullopt));
   }
   if (!peer->clock_asked) {
-    guest.asked_at = look_at_host().tsc;
+    guest.asked = look_at_host();
     peers_.ask_clock(*peer);
   }
   const auto deadline = Clock::now() + limit;
@@ -294,25 +303,14 @@ void KvmGuests::ask_clock(Guest& guest, Clock::duration limit) {
 }
 
 void KvmGuests::hear_clock(Guest& guest, const wire::FromParticipant::Clock& clock) {
-  const std::uint64_t heard_at = look_at_host().tsc;
-  guest.told->add(guest.asked_at, heard_at, clock.tsc());
-  if (clock.host_realtime() == 0) {
-    return;
-  }
-  // KVM told the guest our clock of the moment. The guest tells its TSC by looks at two clocks,
-  // between which an emulated or busy CPU loses some time. We do too, and know how much.
-  constexpr std::uint64_t kWithin = 25'000;  // ns
-  const std::uint64_t earliest = perf::raw_clock();
-  const std::uint64_t ago = real_clock() - clock.host_realtime();
-  const std::uint64_t latest = perf::raw_clock();
-  const std::uint64_t before = tsc_of_raw_.other_at(earliest - ago - kWithin);
-  const std::uint64_t after = tsc_of_raw_.other_at(latest - ago + kWithin);
-  if (guest.asked_at <= before && before <= after && after <= heard_at) {
-    guest.told->add(before, after, clock.tsc());
-  }
+  const perf::TscLook heard = look_at_host();
+  guest.told->add(
+      guest.asked, heard,
+      {.tsc = clock.tsc(), .host_realtime = clock.host_realtime(), .within = clock.tsc_within()},
+      look_at_real_clock());
 }
 
-void KvmGuests::learn_clock(Guest& guest, const Cancelled& cancelled) {
+void KvmGuests::ask_clock_often(Guest& guest, const Cancelled& cancelled) {
   constexpr int kTimes = 20;
   constexpr auto kLimit = 1s;
   // After which another rate shows as 50 us: KVM scales by 250 ppm or more.
@@ -323,8 +321,17 @@ void KvmGuests::learn_clock(Guest& guest, const Cancelled& cancelled) {
     }
     ask_clock(guest, kLimit);
     if (const Peer* const peer = connected(guest); peer == nullptr || peer->clock_asked) {
-      break;
+      return;
     }
+  }
+}
+
+void KvmGuests::learn_clock(Guest& guest, const Cancelled& cancelled) {
+  ask_clock_often(guest, cancelled);
+  if (guest.told->changes() != 0) {
+    // Another rate contradicts again; a clock that was set does not.
+    guest.told.emplace();
+    ask_clock_often(guest, cancelled);
   }
   Peer* const peer = connected(guest);
   if (peer == nullptr) {
@@ -346,8 +353,9 @@ perf::TscLook KvmGuests::look_at_host() {
 }
 
 const KvmGuests::Place* KvmGuests::find_again(std::int32_t thread) {
+  // A thread that is new is looked for at once; one that is no vCPU that can be found, seldom.
   const auto now = Clock::now();
-  if (now - searched_ < kSearchEvery) {
+  if (!searched_for_.insert(thread).second && now - searched_ < kSearchEvery) {
     return nullptr;
   }
   searched_ = now;
@@ -363,9 +371,9 @@ const KvmGuests::Place* KvmGuests::find_again(std::int32_t thread) {
       add_vcpus(static_cast<std::size_t>(known - guests_.begin()));
       read_clocks(*known);
     } else if (!parser_) {
-      notes_.push_back(
-          fmt::format("{} came during the session: it is seen from outside only", machine.name));
       add(std::move(machine));
+      notes_.push_back(fmt::format("{} came during the session: it is {}",
+                                   guests_.back().machine.name, without_agent()));
     }
   }
   const auto place = vcpus_.find(thread);
@@ -580,8 +588,8 @@ bool KvmGuests::is_told_more_than_taken(const Guest& guest, const Profile& told)
 }
 
 std::vector<EventTotals> KvmGuests::totals_of(const Guest& guest, const Profile& own,
-                                              const Profile& served, bool finished,
-                                              bool by_interim) const {
+                                              const std::vector<std::uint64_t>* served,
+                                              bool finished, bool by_interim) const {
   const Peer* const peer = guest.peer ? &peers_.active[*guest.peer] : nullptr;
   // The guest's perf tells the sum over all events.
   const std::uint64_t lost_inside =
@@ -607,10 +615,7 @@ std::vector<EventTotals> KvmGuests::totals_of(const Guest& guest, const Profile&
   const std::size_t events = layout_.events.size();
   const std::size_t first = own.events().size() - events;  // before these: the guest's own
   for (std::size_t event = 0; event < events; ++event) {
-    std::uint64_t done_for = 0;
-    for (const Sample& sample : served.samples()) {
-      done_for += served.text(sample.key.domain) == guest.machine.name ? sample.samples[event] : 0;
-    }
+    const std::uint64_t done_for = served != nullptr ? (*served)[event] : 0;
     const std::uint64_t delivered = own.total(first + event);
     const bool itself = samples_itself_only(guest);
     EventTotals& one = account(layout_.events[event],
@@ -637,14 +642,28 @@ bool KvmGuests::conclude(DomainData& host, const Profile& served, Profile& merge
   for (std::string& note : notes_) {
     record.notes.push_back(std::move(note));
   }
-  for (std::size_t index = 0; index < guests_.size(); ++index) {
-    Guest& guest = guests_[index];
-    const std::string& name = guest.machine.name;
+  std::map<std::string_view, std::vector<std::uint64_t>> done_for;
+  for (const Sample& sample : served.samples()) {
+    std::vector<std::uint64_t>& sum = done_for[served.text(sample.key.domain)];
+    sum.resize(layout_.events.size());
+    std::ranges::transform(sum, sample.samples, sum.begin(), std::plus());
+  }
+  std::vector<std::int32_t> from_outside;
+  for (Guest& guest : guests_) {
     Peer* const peer = guest.peer ? &peers_.active[*guest.peer] : nullptr;
     if (peer != nullptr && peer->profile && is_told_more_than_taken(guest, *peer->profile)) {
       peer->profile.reset();
       peer->drop("its agent tells of more samples than were taken of it");
     }
+    if ((peer == nullptr || !peer->profile) && !samples_itself_only(guest) && !guest.outside) {
+      from_outside.push_back(guest.machine.process);
+    }
+  }
+  auto outside = host.guest_profiles(from_outside);
+  for (std::size_t index = 0; index < guests_.size(); ++index) {
+    Guest& guest = guests_[index];
+    const std::string& name = guest.machine.name;
+    Peer* const peer = guest.peer ? &peers_.active[*guest.peer] : nullptr;
     const bool finished = peer != nullptr && peer->profile;
     if (finished && guest.told) {
       record.notes.push_back(about_told_clock(guest));
@@ -669,18 +688,20 @@ bool KvmGuests::conclude(DomainData& host, const Profile& served, Profile& merge
       if (sampled_itself) {
         own = by_interim ? std::move(*peer->interim) : peer->data->profile();
       } else {
-        own = guest.outside ? std::move(guest.outside->profile())
-                            : host.guest_profile(guest.machine.process);
+        own =
+            std::move(guest.outside ? guest.outside->profile() : outside.at(guest.machine.process));
       }
       for (const std::string& note : resolve(own, symbols_of(guest))) {
         record.notes.push_back(fmt::format("{}: {}", name, note));
       }
     }
+    const auto served_it = done_for.find(name);
     DomainTotals totals{
         .name = name,
         .id = static_cast<std::uint32_t>(index + 1),
         .role = peer != nullptr ? "active" : "passive",
-        .events = totals_of(guest, own, served, finished, by_interim),
+        .events = totals_of(guest, own, served_it != done_for.end() ? &served_it->second : nullptr,
+                            finished, by_interim),
         .whole = finished || peer == nullptr || request_.sampling == GuestSampling::kByHost};
     for (const EventTotals& event : totals.events) {
       totals.counted += event.taken;

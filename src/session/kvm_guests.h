@@ -8,9 +8,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "hypervisor/kvm_machines.h"
@@ -89,7 +91,7 @@ class KvmGuests {
     std::vector<TscRelation> clocks;  // by vCPU, as in the machine
     std::optional<ToldClock> told;    // by its agent, as KVM does not tell
     std::string untold;               // why
-    std::uint64_t asked_at = 0;       // the host's TSC when its agent was asked
+    perf::TscLook asked;              // when its agent was asked
     wire::ToParticipant waiting;      // samples to be sent
     // In a live session: its samples as they look from outside.
     std::optional<perf::Interpreter> outside;
@@ -110,10 +112,16 @@ class KvmGuests {
     return request_.sampling == GuestSampling::kByGuest && guest.peer;
   }
   bool is_told_more_than_taken(const Guest& guest, const Profile& told) const;
-  std::vector<EventTotals> totals_of(const Guest& guest, const Profile& own, const Profile& served,
-                                     bool finished, bool by_interim) const;
-  Result<void> dial(Guest& guest);
+  // `served`: samples of what was done for it, by event; null: none.
+  std::vector<EventTotals> totals_of(const Guest& guest, const Profile& own,
+                                     const std::vector<std::uint64_t>* served, bool finished,
+                                     bool by_interim) const;
+  void dial_all();
+  void greet(Guest& guest, std::unique_ptr<Channel> channel);
   Result<void> settle_missing();
+  const char* without_agent() const {
+    return request_.sampling == GuestSampling::kByGuest ? "not sampled" : "seen from outside only";
+  }
   Result<void> prepare(const Cancelled& cancelled);
   bool must_take_part(const std::string& name) const;
   // A machine or vCPU that has come to be since, if `thread` is of one.
@@ -125,6 +133,7 @@ class KvmGuests {
   perf::TscLook look_at_host();
   // Asks the agent, and waits so long for the answer.
   void ask_clock(Guest& guest, Clock::duration limit);
+  void ask_clock_often(Guest& guest, const Cancelled& cancelled);
   void hear_clock(Guest& guest, const wire::FromParticipant::Clock& clock);
   // Before samples are taken: until it is known as well as it can be.
   void learn_clock(Guest& guest, const Cancelled& cancelled);
@@ -150,6 +159,7 @@ class KvmGuests {
   Clock::time_point sent_{};
   Clock::time_point clocks_read_{};
   Clock::time_point searched_{};
+  std::unordered_set<std::int32_t> searched_for_;  // threads
   std::vector<std::string> notes_;
   bool taking_ = false;  // samples
   bool missing_ = false;

@@ -36,6 +36,8 @@ constexpr auto kSendEvery = 1s;
 constexpr std::size_t kSendAtOnce = 64 * 1024;
 // An initiator that takes nothing for so long is as good as gone.
 constexpr auto kSendLimit = 20s;
+// Of mappings, names and context switches, for each CPU: two seconds of 20,000 switches a second.
+constexpr std::size_t kRingWithSwitches = std::size_t{2} << 20;
 // How long the hypervisor may need to forget a session whose holder died.
 constexpr auto kArmLimit = 3s;
 // Records that wait for the host's samples of their time. A host that is so far behind is not
@@ -75,7 +77,20 @@ struct HostSamples {
   TaskTimeline timeline;
   perf::ClockRelation raw_of_tsc;
   std::unordered_map<std::uint32_t, std::uint32_t> cpus = cpus_by_apic_id();
+  Clock::time_point cpus_read = Clock::now();
   std::uint64_t complete_to = 0;  // raw clock: older ones do not follow
+
+  // Also of one that came online since.
+  std::uint32_t cpu_of(std::uint32_t apic_id) {
+    constexpr auto kReadEvery = 1s;
+    constexpr std::uint32_t kNone = ~std::uint32_t{0};
+    if (!cpus.contains(apic_id) && Clock::now() - cpus_read >= kReadEvery) {
+      cpus = cpus_by_apic_id();
+      cpus_read = Clock::now();
+    }
+    const auto found = cpus.find(apic_id);
+    return found != cpus.end() ? found->second : kNone;
+  }
 
   void look() {
     const perf::TscLook now = perf::look_at_tsc();
@@ -163,8 +178,11 @@ Result<void> Participation::open_recorder(const wire::ToParticipant::Prepare& re
   }
   recorder_.reset();
   host_samples_.reset();
-  auto recorder =
-      perf::Recorder::open({.layout = layout, .outside = outside, .raw_clock = outside});
+  perf::RecorderOptions options{.layout = layout, .outside = outside, .raw_clock = outside};
+  if (outside) {
+    options.sideband_ring_bytes = kRingWithSwitches;
+  }
+  auto recorder = perf::Recorder::open(options);
   if (!recorder) {
     return std::unexpected(recorder.error());
   }
@@ -266,10 +284,9 @@ Result<void> Participation::samples(const wire::ToParticipant::Samples& samples)
     if (samples.event(i) >= host.events) {
       return fail("the initiator sent a sample of an event that it did not announce");
     }
-    const auto cpu = host.cpus.find(samples.vcpu(i));
     host.timeline.add({.time = host.raw_of_tsc.other_at(samples.tsc(i)),
                        .ip = samples.ip(i),
-                       .cpu = cpu != host.cpus.end() ? cpu->second : samples.vcpu(i),
+                       .cpu = host.cpu_of(samples.vcpu(i)),
                        .event = static_cast<std::uint32_t>(host.first_event) + samples.event(i)});
   }
   host.complete_to = std::max(host.complete_to, host.raw_of_tsc.other_at(samples.complete_to()));
@@ -285,6 +302,7 @@ Result<void> Participation::tell_clock() {
   if (const auto host = perf::look_at_host_clock()) {
     clock.set_tsc(host->tsc);
     clock.set_host_realtime(host->host_realtime);
+    clock.set_tsc_within(host->tsc_within);
   } else {
     clock.set_tsc(perf::look_at_tsc().tsc);
   }
@@ -441,8 +459,8 @@ Result<void> Participation::stop() {
   }
   if (host_samples_ && host_samples_->timeline.unknown() != 0) {
     finished.add_notes(
-        fmt::format("{} samples came before the first context switch on their vCPU: whose they are "
-                    "is not known",
+        fmt::format("{} samples came before the first context switch on their vCPU, or after some "
+                    "that were lost: whose they are is not known.",
                     host_samples_->timeline.unknown()));
   }
   finished.set_ring_lost(recorder_->losses().samples);

@@ -10,20 +10,19 @@
 namespace xenoprof {
 namespace {
 
-// Where a record of the recorder's that is no sample tells its task, time and CPU, from its end
-// (perf/records.cpp, Trailer).
-constexpr std::size_t kTrailer = 32;
-constexpr std::size_t kTime = 24;
-constexpr std::size_t kCpu = 16;
-
 // A CPU number beyond these is none.
 constexpr std::uint32_t kMostCpus = 4096;
+
+// Of a record of the recorder's that is no sample.
+perf::SampleIdFields sample_id_of(perf::Bytes record) {
+  return perf::value_at<perf::SampleIdFields>(record, record.size() - sizeof(perf::SampleIdFields));
+}
 
 std::uint64_t time_of(perf::Bytes record) {
   if (perf::value_at<perf_event_header>(record, 0).type == PERF_RECORD_SAMPLE) {
     return perf::value_at<perf::SampleFields>(record, sizeof(perf_event_header)).time;
   }
-  return perf::value_at<std::uint64_t>(record, record.size() - kTime);
+  return sample_id_of(record).time;
 }
 
 }  // namespace
@@ -39,21 +38,38 @@ void TaskTimeline::add(const OutsideSample& sample) {
 
 void TaskTimeline::switched(perf::Bytes record) {
   const auto header = perf::value_at<perf_event_header>(record, 0);
-  if (record.size() < sizeof header + sizeof(perf::SwitchFields) + kTrailer) {
+  if (record.size() < sizeof header + sizeof(perf::SwitchFields) + sizeof(perf::SampleIdFields)) {
     return;
   }
-  const auto cpu = perf::value_at<std::uint32_t>(record, record.size() - kCpu);
+  const auto own = sample_id_of(record);
+  // Switched out: the next task is told. Switched in: the record is of the task itself.
+  if ((header.misc & PERF_RECORD_MISC_SWITCH_OUT) != 0) {
+    const auto next = perf::value_at<perf::SwitchFields>(record, sizeof header);
+    runs(own.cpu, {.pid = next.pid, .tid = next.tid});
+  } else {
+    runs(own.cpu, {.pid = own.pid, .tid = own.tid});
+  }
+}
+
+void TaskTimeline::lost(perf::Bytes record) {
+  const auto header = perf::value_at<perf_event_header>(record, 0);
+  if (record.size() < sizeof header + sizeof(perf::LostFields) + sizeof(perf::SampleIdFields)) {
+    return;
+  }
+  // Switches may be among them: who runs is not known until the next one.
+  if (perf::value_at<perf::LostFields>(record, sizeof header).id == perf::kSidebandId) {
+    runs(sample_id_of(record).cpu, Task());
+  }
+}
+
+void TaskTimeline::runs(std::uint32_t cpu, const Task& task) {
   if (cpu >= kMostCpus) {
     return;
   }
   if (cpu >= running_.size()) {
     running_.resize(cpu + 1);
   }
-  // Switched out: the next task is told. Switched in: the record is of the task itself.
-  const bool out = (header.misc & PERF_RECORD_MISC_SWITCH_OUT) != 0;
-  const auto task =
-      perf::value_at<perf::SwitchFields>(record, out ? sizeof header : record.size() - kTrailer);
-  running_[cpu] = {.pid = task.pid, .tid = task.tid};
+  running_[cpu] = task;
 }
 
 void TaskTimeline::hand_out(const OutsideSample& sample, const perf::Sink& sink) {
@@ -88,6 +104,9 @@ void TaskTimeline::hand_out(std::uint64_t time, const perf::Sink& sink) {
     if (header.type == PERF_RECORD_SWITCH_CPU_WIDE) {
       switched(record);
     } else {
+      if (header.type == PERF_RECORD_LOST) {
+        lost(record);
+      }
       sink(perf::kOwnDomain, record);
     }
     at += header.size;

@@ -5,7 +5,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <vector>
 
 #include "perf/recorder.h"
@@ -34,8 +33,9 @@ class TaskTimeline {
   // switches.
   void hand_out(std::uint64_t time, const perf::Sink& sink);
 
-  // Samples that came after the records of their time had been handed out, or before any switch had
-  // been seen on their CPU: the former are charged to the task that ran last, the latter to none.
+  // Samples that came after the records of their time had been handed out, and those before any
+  // switch had been seen on their CPU or after some were lost: the former are charged to the task
+  // that ran last, the latter to none.
   std::uint64_t late() const { return late_; }
   std::uint64_t unknown() const { return unknown_; }
   // Bytes of records and samples that wait.
@@ -48,6 +48,8 @@ class TaskTimeline {
   };
 
   void switched(perf::Bytes record);
+  void lost(perf::Bytes record);
+  void runs(std::uint32_t cpu, const Task& task);
   void hand_out(const OutsideSample& sample, const perf::Sink& sink);
 
   perf::RecordBuilder builder_;

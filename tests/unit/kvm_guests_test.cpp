@@ -272,6 +272,41 @@ TEST_F(KvmGuestsTest, AnAgentIsSentTheSamplesOfItsMachineAndNoOthers) {
   EXPECT_THAT(record_.notes, IsEmpty());
 }
 
+TEST_F(KvmGuestsTest, AVcpuThatComesLateIsAskedAboutAtOnce) {
+  constexpr std::int32_t kLate = 12;
+  {
+    Agent agent(monitor_, {});
+    ASSERT_TRUE(begin());
+    take(kWeb, kWebVcpus[0], {1, 0});
+    for (const int vcpu : {2, 3}) {
+      host_.thread(kWeb, kWeb + kLate + vcpu, fmt::format("vcpu{}", vcpu));
+      host_.vcpu(fmt::format("{}-9", kWeb), vcpu, kWeb + kLate + vcpu);
+      take(kWeb, kWeb + kLate + vcpu, {2, 0});
+    }
+    conclude();
+  }
+  EXPECT_TRUE(whole_);
+  EXPECT_EQ(delivered(web()), Counts({5, 0}));
+}
+
+TEST_F(KvmGuestsTest, AMachineThatIsStartedAgainIsAnother) {
+  const std::int32_t again = kDb + 40;
+  Agent agent(monitor_, {});
+  ASSERT_TRUE(begin());
+  take(kDb, kDb + 1, {3, 1});
+  std::filesystem::remove_all(host_.root.path() / fmt::format("proc/{}", kDb));
+  std::filesystem::remove_all(host_.root.path() / fmt::format("proc/{}", kDb + 1));
+  host_.machine(again, {"qemu-system-x86", "-name", "db"});
+  take(again, again + 1, {2, 2});
+  conclude();
+  ASSERT_EQ(record_.domains.size(), 3U);
+  EXPECT_EQ(record_.domains[1].name, "db");
+  EXPECT_EQ(delivered(record_.domains[1]), Counts({3, 1}));
+  EXPECT_EQ(record_.domains[2].name, fmt::format("db-{}", again));
+  EXPECT_EQ(delivered(record_.domains[2]), Counts({2, 2}));
+  EXPECT_THAT(record_.notes, Contains(HasSubstr("came during the session")));
+}
+
 TEST_F(KvmGuestsTest, WhatAnAgentDoesNotTellOfIsLostWithIt) {
   run({.tells_more = -2});
   EXPECT_EQ(taken(web()), Counts({5, 2}));
@@ -318,6 +353,14 @@ TEST_F(KvmGuestsTest, AnAgentThatNeverAnswersIsDoneWithout) {
     EXPECT_THAT(record_.notes, ElementsAre(HasSubstr("seen from outside only")));
     EXPECT_FALSE(std::filesystem::exists(output_ / (web().name + ".perf.data")));
   }
+}
+
+TEST_F(KvmGuestsTest, NobodySamplesAGuestThatWasToDoItItselfAndHasNoAgent) {
+  limits_.step = 20ms;
+  request_.sampling = GuestSampling::kByGuest;
+  run({.is_silent_at = Question::kHello});
+  EXPECT_EQ(taken(web()), Counts({0, 0}));
+  EXPECT_THAT(record_.notes, ElementsAre(HasSubstr("is not sampled: ")));
 }
 
 TEST_F(KvmGuestsTest, AnAgentThatMustTakePartAndDoesNotEndsTheSession) {

@@ -161,6 +161,21 @@ TEST(KvmMachines, TheThreadThatMadeTheMachineMayHaveEnded) {
   EXPECT_THAT(names(list(host)), ElementsAre("monitor"));
 }
 
+// KVM keeps one that QEMU unplugged, with the thread that it had, and tells one before it runs.
+TEST(KvmMachines, AVcpuWithoutAThreadDoesNotHideTheOthers) {
+  const KvmHost host;
+  host.process(400, "monitor", {"monitor"});
+  host.thread(400, 410, "a");
+  host.thread(400, 412, "c");
+  host.vcpu("400-12", 0, 410);
+  host.vcpu("400-12", 2, 411);
+  host.vcpu("400-12", 4, 412);
+  host.vcpu("400-12", 6, 0);
+  const auto machines = list(host);
+  ASSERT_THAT(machines, SizeIs(1));
+  EXPECT_THAT(machines[0].vcpus, ElementsAre(KvmVcpu{410, 0}, KvmVcpu{412, 4}));
+}
+
 TEST(KvmMachines, OlderKernelsTellNumbersAloneAndMonitorsTheThreads) {
   const KvmHost host;
   host.process(400, "qemu-system-x86", {"qemu-system-x86_64", "-name", "web"});

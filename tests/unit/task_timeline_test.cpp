@@ -129,6 +129,21 @@ TEST_F(TaskTimelineTest, BeforeTheFirstSwitchOfACpuNobodyIsKnown) {
   EXPECT_EQ(timeline_.unknown(), 2u);
 }
 
+TEST_F(TaskTimelineTest, AfterLostSwitchesNobodyIsKnownUntilTheNext) {
+  runs(100, 0, 7);
+  runs(100, 1, 8);
+  timeline_.add(builder_.lost(120, 1, perf::event_id(0), 5));  // samples
+  timeline_.add(builder_.lost(150, 0, perf::kSidebandId, 5));
+  runs(200, 0, 9);
+  sample(140, 0);
+  sample(160, 0);
+  sample(160, 1);
+  sample(250, 0);
+  EXPECT_THAT(hand_out(1000), ElementsAre("something else", "140 7", "something else",
+                                          "comm [unknown]", "160 -1", "160 8", "250 9"));
+  EXPECT_EQ(timeline_.unknown(), 1u);
+}
+
 TEST_F(TaskTimelineTest, LateSamplesAreCountedAndNotLost) {
   runs(100, 0, 7);
   runs(200, 0, 9);
