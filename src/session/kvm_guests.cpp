@@ -695,12 +695,12 @@ bool KvmGuests::conclude(DomainData& host, const Profile& served, Profile& merge
         record.notes.push_back(fmt::format("{}: {}", name, note));
       }
     }
-    const auto served_it = done_for.find(name);
+    const auto found = done_for.find(name);
     DomainTotals totals{
         .name = name,
         .id = static_cast<std::uint32_t>(index + 1),
         .role = peer != nullptr ? "active" : "passive",
-        .events = totals_of(guest, own, served_it != done_for.end() ? &served_it->second : nullptr,
+        .events = totals_of(guest, own, found != done_for.end() ? &found->second : nullptr,
                             finished, by_interim),
         .whole = finished || peer == nullptr || request_.sampling == GuestSampling::kByHost};
     for (const EventTotals& event : totals.events) {

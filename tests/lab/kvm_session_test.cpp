@@ -137,7 +137,7 @@ TEST_F(KvmSession, WhatDebugfsDoesNotTellTheAgentDoes) {
     const std::size_t told = result.err.find("Its agent was asked instead: a sample within ");
     EXPECT_NE(told, std::string::npos) << result.err;
     if (ptp && told != std::string::npos) {
-      EXPECT_LE(std::atoi(result.err.c_str() + result.err.find_first_of("0123456789", told)), 50);
+      EXPECT_LE(std::atoi(result.err.c_str() + result.err.find_first_of("0123456789", told)), 20);
     }
     const Spun both = spun("guest1", "instructions");
     EXPECT_GE(both.a + both.b, 1950u);
