@@ -681,6 +681,9 @@ function drawHead() {
       say(` Note: ${note}`);
     }
   };
+  if (data.only !== '') {
+    d3.select('#sources').append('div').attr('class', 'source').text(`Only ${data.only}.`);
+  }
   side(data.source, 0, comparing ? data.source.name : '');
   if (comparing) {
     side(data.base, eventCount, `Base: ${data.base.name}`);

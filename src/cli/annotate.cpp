@@ -17,7 +17,6 @@ const std::map<std::string, Format> kFormats = {{"json", Format::kJson}, {"text"
 struct Arguments {
   SourceOption source;
   FilterOptions filter;
-  std::string image;
   std::string format = "text";
   AnnotateOptions options;
 };
@@ -29,9 +28,6 @@ Result<int> run(Arguments& arguments) {
     return std::unexpected(terms.error());
   }
   options.filter = *std::move(terms);
-  if (!arguments.image.empty()) {
-    options.filter.push_back({.column = Column::kImage, .text = arguments.image});
-  }
   options.format = kFormats.at(arguments.format);
   options.style = style_of_output();
   const auto recorded = arguments.source.read({.stacks = false});
@@ -53,7 +49,7 @@ void add_annotate(CLI::App& app) {
       ->type_name("SYMBOL")
       ->required();
   arguments->source.add_to(*command);
-  command->add_option("-i,--image", arguments->image, "The function of this image")
+  command->add_option("-i,--image", arguments->options.image, "The function of this image")
       ->type_name("IMAGE");
   command
       ->add_option("-k,--vmlinux", arguments->options.vmlinux,

@@ -4,11 +4,13 @@
 #include <CLI/Error.hpp>
 #include <cstdio>
 
+#include "model/text.h"
+
 namespace xenoprof {
 
 void throw_status(const Result<int>& status) {
   if (!status) {
-    fmt::print(stderr, "xenoprof: {}\n", status.error().message);
+    fmt::print(stderr, "xenoprof: {}\n", printable(status.error().message));
     throw CLI::RuntimeError(kExitError);
   }
   if (*status != kExitWhole) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "cli/exit_status.h"
@@ -33,10 +34,16 @@ struct Arguments {
   std::string output{kStandardOutput};
 };
 
-Result<void> write_stacks(const Profile& profile, const Arguments& arguments, std::ostream& out) {
+Result<void> write_stacks(const Recorded& recorded, const Arguments& arguments) {
+  const Profile& profile = recorded.profile;
   const auto terms = arguments.filter.terms();
   if (!terms) {
     return std::unexpected(terms.error());
+  }
+  std::set<std::string> domains;
+  add_domains(profile, recorded.session ? &*recorded.session : nullptr, domains);
+  if (auto known = check_domains(domains, *terms); !known) {
+    return known;
   }
   const Cells cells(profile);
   auto filter = Filter::make(cells, *terms);
@@ -55,20 +62,22 @@ Result<void> write_stacks(const Profile& profile, const Arguments& arguments, st
   }
   const auto event = static_cast<std::size_t>(found - events.begin());
   const NamedStacks stacks(profile, cells, *filter);
-  switch (kFormats.at(arguments.format)) {
-    case ExportFormat::kFolded:
-      write_folded(stacks, event, out);
-      break;
-    case ExportFormat::kSpeedscope:
-      write_speedscope(stacks, events, event, arguments.source.path(), out);
-      break;
-    default:
-      write_firefox(stacks, *found, event, arguments.source.path(), out);
-  }
-  return {};
+  return write_output(arguments.output, [&](std::ostream& out) {
+    switch (kFormats.at(arguments.format)) {
+      case ExportFormat::kFolded:
+        write_folded(stacks, event, out);
+        break;
+      case ExportFormat::kSpeedscope:
+        write_speedscope(stacks, events, event, arguments.source.path(), out);
+        break;
+      default:
+        write_firefox(stacks, *found, event, arguments.source.path(), out);
+    }
+  });
 }
 
-Result<void> write_to_output(const Profile& profile, const Arguments& arguments) {
+Result<void> write_to_output(const Recorded& recorded, const Arguments& arguments) {
+  const Profile& profile = recorded.profile;
   const ExportFormat format = kFormats.at(arguments.format);
   const bool stacks = format != ExportFormat::kPerf && format != ExportFormat::kPprof;
   if (!stacks) {
@@ -90,8 +99,7 @@ Result<void> write_to_output(const Profile& profile, const Arguments& arguments)
     return ::isatty(STDOUT_FILENO) == 1 ? fail("pprof is not for terminals: name a file with -o")
                                         : print(pprof::encode(profile));
   }
-  return write_output(arguments.output,
-                      [&](std::ostream& out) { return write_stacks(profile, arguments, out); });
+  return write_stacks(recorded, arguments);
 }
 
 Result<int> run(const Arguments& arguments) {
@@ -107,7 +115,7 @@ Result<int> run(const Arguments& arguments) {
   if (!recorded) {
     return std::unexpected(recorded.error());
   }
-  if (auto written = write_to_output(recorded->profile, arguments); !written) {
+  if (auto written = write_to_output(*recorded, arguments); !written) {
     return std::unexpected(written.error());
   }
   return kExitWhole;

@@ -45,10 +45,7 @@ Result<int> run(const Arguments& arguments) {
   if (!page) {
     return std::unexpected(page.error());
   }
-  auto done = write_output(arguments.output, [&](std::ostream& out) {
-    out << *page;
-    return Result<void>();
-  });
+  auto done = write_output(arguments.output, [&](std::ostream& out) { out << *page; });
   if (done && arguments.output != kStandardOutput) {
     done = print(arguments.output + ": a flame graph for any browser\n");
   }

@@ -96,8 +96,10 @@ Result<double> parse_seconds(const std::string& text) {
 class Command {
  public:
   ~Command() {
-    if (go_ >= 0) {
-      ::close(go_);  // it ends without having begun
+    for (const int pipe : {go_, failure_}) {  // it ends without having begun
+      if (pipe >= 0) {
+        ::close(pipe);
+      }
     }
   }
 
@@ -108,9 +110,11 @@ class Command {
       argv.push_back(const_cast<char*>(word.c_str()));
     }
     argv.push_back(nullptr);
+    name_ = words[0];
     int gate[2];
-    if (::pipe2(gate, O_CLOEXEC) != 0) {
-      return fail("no pipe for {}: {}", words[0], std::strerror(errno));
+    int failure[2];
+    if (::pipe2(gate, O_CLOEXEC) != 0 || ::pipe2(failure, O_CLOEXEC) != 0) {
+      return fail("no pipe for {}: {}", name_, std::strerror(errno));
     }
     pid_ = ::fork();
     if (pid_ == 0) {
@@ -122,13 +126,16 @@ class Command {
         ::_exit(0);
       }
       ::execvp(argv[0], argv.data());
-      fmt::print(stderr, "xenoprof: {} cannot be run: {}\n", words[0], std::strerror(errno));
+      const int error = errno;
+      (void)!::write(failure[1], &error, sizeof error);
       ::_exit(127);
     }
     ::close(gate[0]);
+    ::close(failure[1]);
     go_ = gate[1];
+    failure_ = failure[0];
     if (pid_ < 0) {
-      return fail("no process for {}: {}", words[0], std::strerror(errno));
+      return fail("no process for {}: {}", name_, std::strerror(errno));
     }
     return {};
   }
@@ -139,7 +146,13 @@ class Command {
     if (go_ >= 0 && ::write(go_, "", 1) != 1) {
       return fail("the command ended before it began");
     }
-    return {};
+    // Nothing comes where it could be run: the pipe closes with that.
+    int error = 0;
+    ssize_t size = 0;
+    while (failure_ >= 0 && (size = ::read(failure_, &error, sizeof error)) < 0 && errno == EINTR) {
+    }
+    return size == sizeof error ? fail("{} cannot be run: {}", name_, std::strerror(error))
+                                : Result<void>();
   }
 
   // Its wait status once it has ended.
@@ -150,8 +163,10 @@ class Command {
   }
 
  private:
+  std::string name_;
   pid_t pid_ = -1;
-  int go_ = -1;
+  int go_ = -1;       // it waits for a byte from here
+  int failure_ = -1;  // and tells here why it could not be run
 };
 
 std::string line_of(const SessionProgress& progress) {

@@ -170,7 +170,7 @@ void summarise(const SessionResult& result, const std::filesystem::path& output)
     }
   }
   for (const std::string& note : result.record.notes) {
-    fmt::print(stderr, "xenoprof: {}\n", note);
+    fmt::print(stderr, "xenoprof: {}\n", printable(note));
   }
   fmt::print(stderr, "{:.1f} s, {} samples from {} domain{}, {} lost{}\n", result.record.seconds,
              with_separators(taken), result.record.domains.size(),

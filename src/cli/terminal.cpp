@@ -59,7 +59,7 @@ Result<void> print(std::string_view text) {
 }
 
 Result<void> write_output(const std::string& path,
-                          const std::function<Result<void>(std::ostream&)>& write) {
+                          const std::function<void(std::ostream&)>& write) {
   const bool to_file = path != kStandardOutput;
   std::ofstream file;
   if (to_file) {
@@ -71,12 +71,12 @@ Result<void> write_output(const std::string& path,
     std::ios::sync_with_stdio(false);
   }
   std::ostream& out = to_file ? file : std::cout;
-  auto written = write(out);
+  write(out);
   // What a full disk or a closed pipe says comes as late as this.
-  if (written && !out.flush()) {
+  if (!out.flush()) {
     return fail("{} cannot be written: {}.", to_file ? path : "The output", std::strerror(errno));
   }
-  return written;
+  return {};
 }
 
 Result<int> print_view(const Result<std::string>& view) {

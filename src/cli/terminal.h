@@ -22,8 +22,7 @@ Result<void> print(std::string_view text);
 
 // In that file, or on stdout where it is kStandardOutput.
 inline constexpr std::string_view kStandardOutput = "-";
-Result<void> write_output(const std::string& path,
-                          const std::function<Result<void>(std::ostream&)>& write);
+Result<void> write_output(const std::string& path, const std::function<void(std::ostream&)>& write);
 
 // How a command ends that shows a view: its text is printed.
 Result<int> print_view(const Result<std::string>& view);

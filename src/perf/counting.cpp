@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <optional>
 
@@ -103,6 +104,15 @@ Result<CountedEvent> find_counted_event(std::string_view text, std::uint64_t fre
                       .config2 = attr.config2,
                       .exclude_user = attr.exclude_user != 0,
                       .exclude_kernel = attr.exclude_kernel != 0};
+  }
+  const bool clock = found.counting.type == PERF_TYPE_SOFTWARE &&
+                     (found.counting.config == PERF_COUNT_SW_CPU_CLOCK ||
+                      found.counting.config == PERF_COUNT_SW_TASK_CLOCK);
+  if (found.event.count == 0 && clock && frequency != 0) {
+    // What the kernel makes of a clock's frequency, and never changes again
+    // (perf_swevent_init_hrtimer() in kernel/events/core.c).
+    constexpr std::uint64_t kSecond = 1'000'000'000;
+    found.event.count = std::max<std::uint64_t>(kSecond / frequency, 1);
   }
   if (found.event.count == 0) {
     found.counting.frequency = frequency;

@@ -16,6 +16,7 @@ namespace xenoprof {
 struct AnnotateOptions {
   // As the profile has it, or its end behind "::" where that is no function itself.
   std::string symbol;
+  std::string image;  // the function of this image; empty: of that with the most samples
   std::vector<FilterTerm> filter;
   // The file of the kernel, or of Xen, if that is what the function is in; empty: looked for.
   std::filesystem::path vmlinux;

@@ -96,6 +96,10 @@ class Annotator {
 
  private:
   Result<Sampled> collect();
+  bool is_of_image(const Location& location) const {
+    return options_.image.empty() ||
+           profile_.text(profile_.images()[location.image].name) == options_.image;
+  }
   void use_code(const ImageCode& code, const Sampled& sampled);
   void use_addresses(const Sampled& sampled);
   std::vector<SourceLine> lines_of(LocationId location) const;
@@ -137,7 +141,7 @@ Result<Sampled> Annotator::collect() {
     add(result_.totals, counts);
     const LocationId id = profile_.frames()[sample.key.stack].location;
     const Location& leaf = profile_.locations()[id];
-    if (symbols.contains(leaf.symbol)) {
+    if (symbols.contains(leaf.symbol) && is_of_image(leaf)) {
       Sampled& sampled = found[{leaf.image, leaf.symbol}];
       sampled.image = leaf.image;
       sampled.symbol = leaf.symbol;
@@ -146,8 +150,10 @@ Result<Sampled> Annotator::collect() {
     }
   }
   if (found.empty()) {
-    return fail("{} has no samples of its own{}; `xenoprof report --children` tells what it calls.",
-                options_.symbol, options_.filter.empty() ? "" : " that pass the filter");
+    return fail(
+        "{} has no samples of its own{}{}; `xenoprof report --children` tells what it calls.",
+        options_.symbol, options_.image.empty() ? "" : " in " + options_.image,
+        options_.filter.empty() ? "" : " that pass the filter");
   }
   auto most = std::ranges::max_element(
       found, {}, [](const auto& entry) -> const Counts& { return entry.second.samples; });
@@ -342,6 +348,13 @@ Result<Annotation> Annotator::run() {
   result_.image = profile_.text(image.name);
   result_.build_id = profile_.text(image.build_id);
   result_.samples = sampled->samples;
+  if (!options_.vmlinux.empty() && !result_.image.starts_with('[')) {
+    return fail("-k is the file of the kernel or of Xen, and {} is in {}.", result_.symbol,
+                result_.image);
+  }
+  if (!options_.filter.empty()) {
+    note("Only " + to_string(options_.filter) + ".");
+  }
   const std::vector<NamedAddress> functions = functions_of(sampled->image);
   auto code = ImageCode::open(result_.image, result_.build_id,
                               {.file = options_.vmlinux, .functions = functions, .debug = {}});

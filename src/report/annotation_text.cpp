@@ -236,7 +236,7 @@ std::string TextWriter::write() {
   }
   line(fmt::format("{}", fmt::join(parts, ", ")));
   for (const std::string& note : annotation_.notes) {
-    out_ += note + "\n";
+    out_ += printable(note) + "\n";
   }
   for (const AnnotatedFunction& function : annotation_.functions) {
     for (const AnnotatedFile& file : function.files) {

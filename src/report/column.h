@@ -43,6 +43,15 @@ class Cells {
   }
   // The mode in which code there runs, by its image.
   Mode mode_of(LocationId location) const { return modes_[profile_.locations()[location].image]; }
+  // A KVM host's work for one of its guests: in such a stack every frame is the hypervisor's,
+  // whatever its image. Xen's frames are told by theirs.
+  bool is_served(const SampleKey& key) const {
+    return key.mode == Mode::kHypervisor &&
+           mode_of(profile_.frames()[key.stack].location) != Mode::kHypervisor;
+  }
+  Mode mode_of(LocationId location, bool served) const {
+    return served ? Mode::kHypervisor : mode_of(location);
+  }
 
   std::string text(Column column, std::uint32_t cell) const;
   // Of a symbol: there is none, the text is an address.

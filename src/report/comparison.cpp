@@ -65,6 +65,19 @@ Result<std::vector<SharedEvent>> shared_events(std::span<const DiffInput> inputs
       return fail("Not all of the profiles have the event {}.", name);
     }
   }
+  for (const SharedEvent& event : shared) {
+    std::size_t by_frequency = 0;
+    for (std::size_t input = 0; input < inputs.size(); ++input) {
+      by_frequency += inputs[input].profile->events()[event.index[input]].count == 0 ? 1 : 0;
+    }
+    if (by_frequency != 0 && by_frequency != inputs.size()) {
+      return fail(
+          "{} was sampled each so many events in one of the profiles and by frequency in another: "
+          "their samples are not the same thing. Record with -e NAME:COUNT, or choose another "
+          "event with -e.",
+          printable(event.name));
+    }
+  }
   if (shared.empty()) {
     std::string text;
     for (std::size_t i = 0; i < inputs.size(); ++i) {

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <ranges>
+#include <set>
 
 #include "report/comparison.h"
 #include "report/diff_text.h"
@@ -113,6 +114,13 @@ std::string to_csv(std::span<const DiffInput> inputs, const DiffOptions& options
 }  // namespace
 
 Result<std::string> diff(std::span<const DiffInput> inputs, const DiffOptions& options) {
+  std::set<std::string> domains_of_any;
+  for (const DiffInput& input : inputs) {
+    add_domains(*input.profile, input.session, domains_of_any);
+  }
+  if (auto known = check_domains(domains_of_any, options.filter); !known) {
+    return std::unexpected(known.error());
+  }
   const auto events = shared_events(inputs, options.events);
   if (!events) {
     return std::unexpected(events.error());

@@ -63,6 +63,15 @@ std::string DiffText::header() const {
                             "for each, what work was done in them."),
                   Style::kDim, options_.style.colour);
   }
+  const auto& events = inputs_.front().profile->events();
+  if (std::ranges::any_of(events, [](const Event& event) { return event.count == 0; })) {
+    out += styled(paragraph("Without a count (-e NAME:COUNT) samples come by frequency: they tell "
+                            "time, and compare only if both recordings had the same -F."),
+                  Style::kDim, options_.style.colour);
+  }
+  if (!options_.filter.empty()) {
+    out += paragraph("Only " + printable(to_string(options_.filter)));
+  }
   return out;
 }
 

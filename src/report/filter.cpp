@@ -106,6 +106,44 @@ Filter::Filter(Filter&&) noexcept = default;
 Filter& Filter::operator=(Filter&&) noexcept = default;
 Filter::~Filter() = default;
 
+std::string to_string(const std::vector<FilterTerm>& terms) {
+  std::string text;
+  for (const FilterTerm& term : terms) {
+    text += fmt::format("{}{}{}{}{}", text.empty() ? "" : ", ", to_string(term.column),
+                        term.negated ? "!" : "", term.pattern ? "~" : "=", term.text);
+  }
+  return text;
+}
+
+void add_domains(const Profile& profile, const SessionRecord* session,
+                 std::set<std::string>& known) {
+  std::vector<bool> seen;
+  for (const Sample& sample : profile.samples()) {
+    const StringId domain = sample.key.domain;
+    seen.resize(std::max<std::size_t>(seen.size(), domain + std::size_t{1}));
+    if (!seen[domain]) {
+      seen[domain] = true;
+      known.emplace(profile.text(domain));
+    }
+  }
+  if (session != nullptr) {
+    for (const DomainTotals& domain : session->domains) {
+      known.insert(domain.name);
+    }
+  }
+}
+
+Result<void> check_domains(const std::set<std::string>& known,
+                           const std::vector<FilterTerm>& terms) {
+  for (const FilterTerm& term : terms) {
+    if (term.column == Column::kDomain && !term.pattern && !known.contains(term.text)) {
+      return fail("There is no domain {} in this profile; there is: {}.", term.text,
+                  printable(fmt::format("{}", fmt::join(known, ", "))));
+    }
+  }
+  return {};
+}
+
 Result<std::vector<FilterTerm>> parse_filter(std::string_view text) {
   std::vector<FilterTerm> terms;
   const std::string_view whole = text;

@@ -2,6 +2,7 @@
 // Which samples a view looks at.
 #pragma once
 
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "model/profile.h"
 #include "model/result.h"
 #include "report/column.h"
+#include "report/session_file.h"
 
 namespace xenoprof {
 
@@ -25,6 +27,16 @@ struct FilterTerm {
 
 // "TERM,TERM,...": a comma before anything but a term belongs to the text, as in "symbol=f(A, B)".
 Result<std::vector<FilterTerm>> parse_filter(std::string_view text);
+
+// As the command line has them.
+std::string to_string(const std::vector<FilterTerm>& terms);
+
+// A domain that is not there is a slip of the pen, not a question whose answer is "none". `session`
+// may be null.
+void add_domains(const Profile& profile, const SessionRecord* session,
+                 std::set<std::string>& known);
+Result<void> check_domains(const std::set<std::string>& known,
+                           const std::vector<FilterTerm>& terms);
 
 // A sample passes when for each column it passes one of the terms without '!' (if there are any)
 // and all of those with. Image, symbol and line are those of the sampled PC.

@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -292,6 +293,16 @@ Json FlamePage::json_of_rows() {
 }
 
 Result<std::string> FlamePage::draw() {
+  std::set<std::string> domains;
+  for (const FlameSource* source : {&shown_, base_}) {
+    if (source != nullptr) {
+      const auto& session = source->recorded.session;
+      add_domains(source->recorded.profile, session ? &*session : nullptr, domains);
+    }
+  }
+  if (auto known = check_domains(domains, filter_); !known) {
+    return std::unexpected(known.error());
+  }
   if (auto chosen = choose_events(); !chosen) {
     return std::unexpected(chosen.error());
   }
@@ -311,6 +322,7 @@ Result<std::string> FlamePage::draw() {
       json["leftOut"].push_back(printable(event));
     }
   }
+  json["only"] = printable(to_string(filter_));
   json["events"] = json_of_events();
   json["domains"] = json_of_domains();
   json["table"] = json_of_rows();

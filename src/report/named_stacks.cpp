@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "report/named_stacks.h"
 
+#include <array>
+
 #include "model/text.h"
 
 namespace xenoprof {
 namespace {
 
-enum Kind : std::uint32_t { kDomainName, kProcessName, kFunctionName };
+enum Kind : std::uint32_t { kDomainName, kProcessName, kFunctionName, kServingFunctionName };
 
 }  // namespace
 
@@ -24,16 +26,18 @@ NamedStacks::NamedStacks(const Profile& profile, const Cells& cells, Filter& fil
     return child(parent, name);
   };
   constexpr std::uint32_t kNone = ~std::uint32_t{0};
-  std::vector<std::uint32_t> name_of_location(profile.locations().size(), kNone);
-  const auto name_of = [&](const SampleKey& key, LocationId location) {
-    std::uint32_t& known = name_of_location[location];
+  const std::vector<std::uint32_t> none(profile.locations().size(), kNone);
+  std::array<std::vector<std::uint32_t>, 2> name_of_location = {none, none};  // second: served
+  const auto name_of = [&](const SampleKey& key, LocationId location, bool served) {
+    std::uint32_t& known = name_of_location[served ? 1 : 0][location];
     if (known == kNone) {
       const std::uint32_t symbol = cells.of(Column::kSymbol, key, location);
       const std::uint32_t image = cells.of(Column::kImage, key, location);
-      const auto [name, added] = name_id(kFunctionName, symbol, image);
+      const auto [name, added] =
+          name_id(served ? kServingFunctionName : kFunctionName, symbol, image);
       if (added) {
         add_name(cells.text(Column::kSymbol, symbol), cells.text(Column::kImage, image),
-                 cells.mode_of(location), cells.is_address(symbol));
+                 cells.mode_of(location, served), cells.is_address(symbol));
       }
       known = name;
     }
@@ -42,6 +46,7 @@ NamedStacks::NamedStacks(const Profile& profile, const Cells& cells, Filter& fil
   // Where each frame's stack was met last: most are of one process alone.
   struct Met {
     std::uint32_t process = 0;  // 0: not met yet
+    bool served = false;
     std::uint32_t node = 0;
   };
   std::vector<Met> met(profile.frames().size());
@@ -59,18 +64,19 @@ NamedStacks::NamedStacks(const Profile& profile, const Cells& cells, Filter& fil
           text_node(text_node(0, kDomainName, sample.key.domain), kProcessName, sample.key.process);
     }
     std::uint32_t node = process;
+    const bool served = cells.is_served(sample.key);
     const Stack stack = profile.stack(sample);
     missing.clear();
     for (auto frame = stack.begin(); frame != stack.end(); ++frame) {
-      if (met[frame.id()].process == process) {
+      if (met[frame.id()].process == process && met[frame.id()].served == served) {
         node = met[frame.id()].node;
         break;
       }
       missing.push_back(frame.id());
     }
     for (auto frame = missing.rbegin(); frame != missing.rend(); ++frame) {
-      node = child(node, name_of(sample.key, profile.frames()[*frame].location));
-      met[*frame] = {process, node};
+      node = child(node, name_of(sample.key, profile.frames()[*frame].location, served));
+      met[*frame] = {process, served, node};
     }
     samples_.resize(nodes_.size() * events_);
     for (std::size_t event = 0; event < events_; ++event) {

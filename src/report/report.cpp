@@ -14,36 +14,6 @@ namespace {
 constexpr std::size_t kTextRows = 30;
 constexpr std::size_t kTextNodes = 40;
 
-// A domain that is not there is a slip of the pen, not a question whose answer is "none".
-Result<void> check_domains(const Profile& profile, const SessionRecord* session,
-                           const std::vector<FilterTerm>& terms) {
-  std::set<std::string> known;
-  std::vector<bool> seen;
-  for (const Sample& sample : profile.samples()) {
-    const StringId domain = sample.key.domain;
-    seen.resize(std::max<std::size_t>(seen.size(), domain + std::size_t{1}));
-    if (!seen[domain]) {
-      seen[domain] = true;
-      known.emplace(profile.text(domain));
-    }
-  }
-  if (session != nullptr) {
-    for (const DomainTotals& domain : session->domains) {
-      known.insert(domain.name);
-    }
-  }
-  for (const FilterTerm& term : terms) {
-    if (term.column == Column::kDomain && !term.pattern && !known.contains(term.text)) {
-      std::string list;
-      for (const std::string& one : known) {
-        list += (list.empty() ? "" : ", ") + printable(one);
-      }
-      return fail("There is no domain {} in this profile; there is: {}.", term.text, list);
-    }
-  }
-  return {};
-}
-
 template <class Content>
 std::string formatted(const View& view, const Content& content) {
   switch (view.options.format) {
@@ -61,8 +31,10 @@ std::string formatted(const View& view, const Content& content) {
 
 Result<std::string> report(const Profile& profile, const SessionRecord* session,
                            const ReportOptions& options) {
-  if (auto known = check_domains(profile, session, options.filter); !known) {
-    return std::unexpected(known.error());
+  std::set<std::string> known;
+  add_domains(profile, session, known);
+  if (auto checked = check_domains(known, options.filter); !checked) {
+    return std::unexpected(checked.error());
   }
   const Cells cells(profile);
   auto filter = Filter::make(cells, options.filter);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 #include <ranges>
 
@@ -34,8 +35,12 @@ class Adder {
   bool of_place(Column column) const {
     return is_of_place(column) || (request_.children && column == Column::kMode);
   }
+  // Of a context: its stacks are a host's work for a guest. Told apart where rows tell modes.
+  bool is_served(std::size_t context) const {
+    return tells_modes_ && contexts_.cells(context).back() != 0;
+  }
   std::size_t row_of(std::size_t context, LocationId location) {
-    const std::uint32_t place = place_of_[location];
+    const std::uint32_t place = place_of_[is_served(context) ? 1 : 0][location];
     const std::uint32_t key[] = {static_cast<std::uint32_t>(context), place};
     LastRow& last = last_rows_[place];
     if (last.row == kNoRow || last.context != key[0]) {
@@ -49,7 +54,8 @@ class Adder {
       sums[event] += numbers[event];
     }
   }
-  void find_repeated_frames();
+  std::vector<std::uint32_t> places(bool served);
+  std::vector<bool> repeated_frames(bool served) const;
   std::uint32_t cell(std::size_t row, std::size_t column) const;
   bool before(std::size_t one, std::size_t other) const;
 
@@ -62,14 +68,15 @@ class Adder {
   // For each column asked for, its index in one of the two.
   std::vector<std::size_t> index_of_;
   Groups contexts_;
-  std::size_t context_ = 0;  // of the sample before
+  std::size_t context_ = 0;   // of the sample before
+  bool tells_modes_ = false;  // of places: then a context has one more cell, whether it is served
   Groups places_;
-  std::vector<std::uint32_t> place_of_;  // per location
-  std::vector<LastRow> last_rows_;       // per place
+  // Per location, first for stacks that are not served.
+  std::array<std::vector<std::uint32_t>, 2> place_of_;
+  std::vector<LastRow> last_rows_;  // per place
   std::vector<std::uint32_t> buffer_;
   // By context and place; samples per event, then totals.
   Groups rows_;
-  std::vector<bool> repeated_;  // per frame: the stack before it has the same place
   std::vector<std::uint64_t> totals_;
 };
 
@@ -86,25 +93,38 @@ Adder::Adder(const Profile& profile, const Cells& cells, const RowsRequest& requ
     auto& columns = of_place(column) ? place_columns_ : context_columns_;
     index_of_.push_back(columns.size());
     columns.push_back(column);
+    tells_modes_ |= column == Column::kMode && of_place(column);
   }
-  contexts_ = Groups(context_columns_.size(), 0);
+  contexts_ = Groups(context_columns_.size() + (tells_modes_ ? 1 : 0), 0);
   places_ = Groups(place_columns_.size(), 0);
-  place_of_.reserve(profile.locations().size());
-  for (LocationId location = 0; location < profile.locations().size(); ++location) {
-    buffer_.clear();
-    const SampleKey in_frame{.mode = cells.mode_of(location)};
-    for (const Column column : place_columns_) {
-      buffer_.push_back(cells.of(column, in_frame, location));
-    }
-    place_of_.push_back(static_cast<std::uint32_t>(places_.of(buffer_)));
+  place_of_[0] = places(false);
+  if (tells_modes_) {
+    place_of_[1] = places(true);
   }
   last_rows_.resize(places_.size());
+}
+
+std::vector<std::uint32_t> Adder::places(bool served) {
+  std::vector<std::uint32_t> places;
+  places.reserve(profile_.locations().size());
+  for (LocationId location = 0; location < profile_.locations().size(); ++location) {
+    buffer_.clear();
+    const SampleKey in_frame{.mode = cells_.mode_of(location, served)};
+    for (const Column column : place_columns_) {
+      buffer_.push_back(cells_.of(column, in_frame, location));
+    }
+    places.push_back(static_cast<std::uint32_t>(places_.of(buffer_)));
+  }
+  return places;
 }
 
 std::size_t Adder::context_of(const SampleKey& key) {
   buffer_.clear();
   for (const Column column : context_columns_) {
     buffer_.push_back(cells_.of_leaf(column, key));
+  }
+  if (tells_modes_) {
+    buffer_.push_back(cells_.is_served(key) ? 1 : 0);
   }
   // Neighbours are often of one process.
   if (context_ == contexts_.size() || !std::ranges::equal(contexts_.cells(context_), buffer_)) {
@@ -124,11 +144,13 @@ void Adder::add_leaves(Filter& filter) {
   }
 }
 
-// In the tree's depth-first order, which keeps the path to the root at hand: a walk up from every
-// frame would take a stack's depth squared.
-void Adder::find_repeated_frames() {
+// Per frame, whether the stack before it has the same place. In the tree's depth-first order, which
+// keeps the path to the root at hand: a walk up from every frame would take a stack's depth
+// squared.
+std::vector<bool> Adder::repeated_frames(bool served) const {
+  const std::vector<std::uint32_t>& place_of = place_of_[served ? 1 : 0];
   const auto& frames = profile_.frames();
-  repeated_.resize(frames.size());
+  std::vector<bool> repeated(frames.size());
   std::vector<StackId> first_callee(frames.size());
   std::vector<StackId> next_callee(frames.size());
   for (auto frame = static_cast<StackId>(frames.size() - 1); frame != 0; --frame) {
@@ -137,25 +159,27 @@ void Adder::find_repeated_frames() {
   }
   std::vector<std::uint32_t> on_path(places_.size());
   for (StackId frame = first_callee[0]; frame != 0;) {
-    repeated_[frame] = on_path[place_of_[frames[frame].location]]++ != 0;
+    repeated[frame] = on_path[place_of[frames[frame].location]]++ != 0;
     if (first_callee[frame] != 0) {
       frame = first_callee[frame];
       continue;
     }
     // Back to the nearest frame that has another one beside it.
     for (; frame != 0; frame = frames[frame].caller) {
-      --on_path[place_of_[frames[frame].location]];
+      --on_path[place_of[frames[frame].location]];
       if (next_callee[frame] != 0) {
         frame = next_callee[frame];
         break;
       }
     }
   }
+  return repeated;
 }
 
 // Each context's tree is added up from the leaves to the root.
 void Adder::add_stacks(Filter& filter) {
-  find_repeated_frames();
+  const std::array<std::vector<bool>, 2> repeated = {
+      repeated_frames(false), tells_modes_ ? repeated_frames(true) : std::vector<bool>()};
   struct Hit {
     std::uint32_t context;
     std::uint32_t sample;
@@ -190,6 +214,7 @@ void Adder::add_stacks(Filter& filter) {
     return std::span(sums).subspan(frame * events_, events_);
   };
   for (std::size_t context = 0; context < hits_of_context.size(); ++context) {
+    const std::vector<bool>& repeated_here = repeated[is_served(context) ? 1 : 0];
     touched.clear();
     for (std::size_t i = begin_of[context]; i < begin_of[context + 1]; ++i) {
       const Sample sample = all[static_cast<std::ptrdiff_t>(samples[i])];
@@ -206,7 +231,7 @@ void Adder::add_stacks(Filter& filter) {
     }
     for (const StackId frame : std::views::reverse(touched)) {
       const auto here = sums_of(frame);
-      if (!repeated_[frame]) {
+      if (!repeated_here[frame]) {
         add(rows_.sums(row_of(context, frames[frame].location)).subspan(events_), here);
       }
       add(sums_of(frames[frame].caller), here);

@@ -99,12 +99,7 @@ std::string TextReport::header() const {
                     count > 1 ? fmt::format(", one each {}", with_separators(count)) : ""));
   }
   if (!options_.filter.empty()) {
-    std::string terms;
-    for (const FilterTerm& term : options_.filter) {
-      terms += fmt::format("{}{}{}{}{}", terms.empty() ? "" : ", ", to_string(term.column),
-                           term.negated ? "!" : "", term.pattern ? "~" : "=", term.text);
-    }
-    out += paragraph("Only " + printable(terms));
+    out += paragraph("Only " + printable(to_string(options_.filter)));
   }
   return out;
 }

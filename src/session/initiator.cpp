@@ -585,6 +585,9 @@ Result<SessionResult> run_session(const SessionRequest& request, const Cancelled
     }
     return std::unexpected(done.error());
   }
+  if (keeps) {
+    settle_output(request.output);
+  }
   done = session.run(keep_going);
   session.end();
   return session.conclude(done);

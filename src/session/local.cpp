@@ -478,6 +478,9 @@ Result<SessionResult> run_local_session(const LocalRequest& request, const Cance
     }
     return std::unexpected(done.error());
   }
+  if (keeps) {
+    settle_output(request.output);
+  }
   return session.conclude(session.run(keep_going));
 }
 

@@ -23,16 +23,18 @@ bool is_session(const std::filesystem::path& folder) {
          std::filesystem::exists(folder / kReserveFile, error);
 }
 
+// Where the earlier session waits until it is known whether there will be another one.
+std::filesystem::path aside(const std::filesystem::path& folder) {
+  return folder.string() + ".before";
+}
+
 }  // namespace
 
 Result<void> open_output(const std::filesystem::path& folder) {
   std::error_code error;
+  settle_output(folder);  // one that was killed while it began
   if (is_session(folder)) {
-    const std::filesystem::path old = folder.string() + ".old";
-    if (is_session(old)) {
-      std::filesystem::remove_all(old, error);
-    }
-    std::filesystem::rename(folder, old, error);
+    std::filesystem::rename(folder, aside(folder), error);
     if (error) {
       return fail("cannot move the earlier session {} aside: {}", folder.string(), error.message());
     }
@@ -58,6 +60,18 @@ Result<void> open_output(const std::filesystem::path& folder) {
   return {};
 }
 
+void settle_output(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  if (!is_session(aside(folder))) {
+    return;
+  }
+  const std::filesystem::path old = folder.string() + ".old";
+  if (is_session(old)) {
+    std::filesystem::remove_all(old, ignored);
+  }
+  std::filesystem::rename(aside(folder), old, ignored);
+}
+
 void release_reserve(const std::filesystem::path& folder) {
   std::error_code ignored;
   std::filesystem::remove(folder / kReserveFile, ignored);
@@ -72,6 +86,9 @@ void discard_output(const std::filesystem::path& folder) {
     }
   }
   std::filesystem::remove(folder, ignored);  // only if nothing else is in it
+  if (is_session(aside(folder))) {
+    std::filesystem::rename(aside(folder), folder, ignored);
+  }
 }
 
 }  // namespace xenoprof

@@ -8,15 +8,19 @@
 
 namespace xenoprof {
 
-// Makes the folder. An earlier session there, also one that was killed, steps aside as DIR.old;
-// anything else is not ours to touch. To be called by who holds the driver: nobody else records.
+// Makes the folder. An earlier session there, also one that was killed, steps aside; anything else
+// is not ours to touch. To be called by who holds the driver: nobody else records.
 Result<void> open_output(const std::filesystem::path& folder);
+
+// The session has begun: the earlier one becomes DIR.old, in the place of the one that is there.
+void settle_output(const std::filesystem::path& folder);
 
 // Gives the room back that was kept for profile and session.json: a disk that the perf.data filled
 // up must not cost those.
 void release_reserve(const std::filesystem::path& folder);
 
-// After a session that did not come about: takes away what open_output() and it made.
+// After a session that did not come about: takes away what open_output() and it made, and puts the
+// earlier one back.
 void discard_output(const std::filesystem::path& folder);
 
 }  // namespace xenoprof

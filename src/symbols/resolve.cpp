@@ -340,8 +340,12 @@ void Resolver::resolve_vdso(ImageId image) {
   if (!sources_.own_files) {
     return;
   }
-  if (const auto vdso = read_vdso()) {
+  const auto vdso = read_vdso();
+  const std::string_view ran = profile_.text(profile_.images()[image].build_id);
+  if (vdso && (ran.empty() || ran == vdso->file.build_id())) {
     use_elf(image, *vdso);
+  } else if (!nameless_[image].empty()) {
+    unreadable_.push_back("[vdso] (another kernel's)");
   }
 }
 
@@ -388,7 +392,7 @@ void Resolver::resolve_file(const File& file) {
     const Result<ElfImage>& elf = known->second;
     if (!elf) {
       why = why.empty() ? path : why;
-    } else if (!ran.empty() && !elf->file.build_id().empty() && ran != elf->file.build_id()) {
+    } else if (!ran.empty() && ran != elf->file.build_id()) {
       why = path + " (it is not the file that ran: replaced since)";
     } else {
       for (const ImageId image : file.images) {

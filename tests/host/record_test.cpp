@@ -35,5 +35,27 @@ TEST_F(Record, BeginsWhileThreadsEnd) {
   EXPECT_TRUE(good) << text;
 }
 
+TEST_F(Record, WhatCannotBeRunLeavesTheEarlierSessionsAlone) {
+  const auto [text, good] =
+      run("cd $T; for name in one two; do $B/xenoprof record --no-progress -e cpu-clock -o s -- "
+          "$B/busy spend 50 2>/dev/null; echo $name >s/mark; done; "
+          "$B/xenoprof record --no-progress -e cpu-clock -o s -- /not/there 2>&1; echo $?; "
+          "$B/xenoprof record --no-progress -e cpu-clock -o s -p 99999999 2>/dev/null; echo $?; "
+          "cat s/mark s.old/mark; ls -d s*");
+  EXPECT_TRUE(good);
+  EXPECT_EQ(text,
+            "xenoprof: /not/there cannot be run: No such file or directory\n1\n1\ntwo\none\ns\n"
+            "s.old\n");
+}
+
+TEST_F(Record, AFileThatCannotBeMadeAnewStaysAsItWas) {
+  const auto [text, good] = run(
+      "cd $T; $B/xenoprof record --no-progress -e cpu-clock -o s -- $B/busy spend 50 2>/dev/null; "
+      "echo whole >out; $B/xenoprof export -f folded -e typo -o out s 2>/dev/null; echo $?; "
+      "$B/xenoprof flame --domain typo -o out s 2>/dev/null; echo $?; cat out");
+  EXPECT_TRUE(good);
+  EXPECT_EQ(text, "1\n1\nwhole\n");
+}
+
 }  // namespace
 }  // namespace xenoprof

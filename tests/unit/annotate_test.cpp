@@ -302,9 +302,12 @@ TEST_F(AnnotateTest, OfSeveralImagesTheHottestIsShownAndTheOthersAreSaid) {
   const Json whole = json({.symbol = "same"});
   EXPECT_EQ(whole["image"], "/two");
   EXPECT_NE(note_of(whole).find("same in /one, 7 samples"), std::string::npos);
-  EXPECT_EQ(
-      json({.symbol = "same", .filter = {{.column = Column::kImage, .text = "/one"}}})["image"],
-      "/one");
+  const Json one = json({.symbol = "same", .image = "/one", .filter = {}});
+  EXPECT_EQ(one["image"], "/one");
+  EXPECT_EQ(one["totals"]["cycles"], 16) << "what is not shown is still of the whole";
+  EXPECT_NE(error({.symbol = "same", .image = "/one", .filter = {}, .vmlinux = "/vmlinux"})
+                .find("-k is the file of the kernel"),
+            std::string::npos);
 }
 
 TEST_F(AnnotateTest, SaysWhatTheNameCouldBe) {

@@ -68,6 +68,40 @@ TEST(Children, GiveEachFrameTheModeOfItsOwnCode) {
   }
 }
 
+// A KVM host's work for guest1: the kernel's and QEMU's code are the hypervisor then, and what they
+// are elsewhere.
+Profile served() {
+  Profile profile({{"cycles", 10}});
+  const Call run{"[kvm]", "vcpu_run"};
+  add(profile,
+      {.calls = {kMain, run}, .samples = 3, .domain = "guest1", .mode = Mode::kHypervisor});
+  add(profile,
+      {.calls = {kMain, run, kMain}, .samples = 4, .domain = "guest1", .mode = Mode::kHypervisor});
+  add(profile, {.calls = {kMain, run}, .samples = 8, .domain = "host", .mode = Mode::kKernel});
+  return profile;
+}
+
+TEST(Children, OfAHostsWorkForAGuestAreTheHypervisors) {
+  const auto text = [](const std::vector<Column>& columns, const char* domain) {
+    std::string text;
+    const Json json = json_of(served(), {.filter = {{Column::kDomain, false, false, domain}},
+                                         .columns = columns,
+                                         .children = true});
+    for (const Json& row : json["rows"]) {
+      for (const Column column : columns) {
+        text += row[to_string(column)].get<std::string>() + " ";
+      }
+      text += std::to_string(row["samples"]["cycles"].get<int>()) + "/" +
+              std::to_string(row["total"]["cycles"].get<int>()) + "\n";
+    }
+    return text;
+  };
+  EXPECT_EQ(text({Column::kMode, Column::kSymbol}, "host"), "user main 0/8\nkernel vcpu_run 8/8\n");
+  EXPECT_EQ(text({Column::kMode, Column::kSymbol}, "guest1"),
+            "hypervisor main 4/7\nhypervisor vcpu_run 3/7\n");
+  EXPECT_EQ(text({Column::kMode}, "guest1"), "hypervisor 7/7\n") << "a stack counts once";
+}
+
 TEST(Children, SelfIsWhatTheFlatViewHas) {
   const std::vector<Column> columns = {Column::kDomain, Column::kProcess, Column::kSymbol};
   const Json flat = json_of(recursive(), {.columns = columns});

@@ -92,6 +92,20 @@ TEST(Diff, CountsEventsPerWork) {
   EXPECT_GT(row["high"][0], 7500);
 }
 
+TEST(Diff, OfSamplesByFrequencyAndByCountIsRefused) {
+  EXPECT_NE(diff_text(one_function(1000, 0), one_function(1000)).find("not the same thing"),
+            std::string::npos);
+  EXPECT_NE(diff_text(one_function(1000, 0), one_function(1000, 0)).find("the same -F"),
+            std::string::npos);
+}
+
+TEST(Diff, OfADomainThatNoneHasIsRefused) {
+  EXPECT_NE(diff_text(one_function(1), one_function(1),
+                      {.filter = {{.column = Column::kDomain, .text = "typo"}}})
+                .find("no domain typo"),
+            std::string::npos);
+}
+
 TEST(Diff, OfAProfileWithItselfIsNothing) {
   const Profile profile = one_function(1000);
   const Json json = diff_json(profile, profile);

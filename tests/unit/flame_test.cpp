@@ -93,6 +93,23 @@ TEST(FlameTree, StandsTheHypervisorOnTheGuestCodeThatEnteredIt) {
                                  FrameKind::kUser, FrameKind::kKernel, FrameKind::kHypervisor));
 }
 
+TEST(FlameTree, ShowsAHostsWorkForAGuestAsTheHypervisors) {
+  Profile profile({{"cycles", 1}});
+  const Place kvm{"[kvm]", "vcpu_run", kKernel};
+  const Place qemu{"/bin/qemu", "main"};
+  add(profile, {.leaf_first = {kvm, qemu}, .mode = Mode::kHypervisor}, 3);
+  add(profile, {.leaf_first = {kvm, qemu}, .mode = Mode::kKernel}, 4);
+  const Flame flame = flame_of(profile);
+  EXPECT_THAT(lines_of(flame), ElementsAre("all 7", " dom0 7", "  bash 7", "   main 4",
+                                           "    vcpu_run 4", "   main 3", "    vcpu_run 3"));
+  std::vector<FrameKind> kinds;
+  for (std::size_t node = 3; node < flame.frame_of.size(); ++node) {
+    kinds.push_back(flame.frames[flame.frame_of[node]].kind);
+  }
+  EXPECT_THAT(kinds, ElementsAre(FrameKind::kUser, FrameKind::kKernel, FrameKind::kHypervisor,
+                                 FrameKind::kHypervisor));
+}
+
 TEST(FlameTree, AddsUpWhatHasTheSameName) {
   Profile profile({{"cycles", 1}});
   add(profile, {.leaf_first = {{"/bin/bash", "main", 0x10}}}, 1);
