@@ -207,7 +207,10 @@ Result<void> copy_out(const Endpoint& domain, const std::string& from, const fs:
   const fs::path whole = source.has_filename() ? source : source.parent_path();
   const std::string folder = whole.has_parent_path() ? whole.parent_path().string() : ".";
   std::error_code error;
-  const fs::path target = fs::is_directory(to, error) ? to / name : to;
+  // The user's own links in the way are the user's; those that a domain sends are not followed.
+  const fs::path given = (fs::is_directory(to, error) ? to / name : to).lexically_normal();
+  const fs::path target =
+      fs::weakly_canonical(fs::absolute(given).parent_path(), error) / last_component(given);
 
   Pipe pipe;
   const int error_file = memfd_create("error", MFD_CLOEXEC);

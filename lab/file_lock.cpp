@@ -9,14 +9,20 @@
 #include <cstring>
 #include <utility>
 
+#include "interrupt.h"
+
 namespace xenoprof::lab {
 
-Result<FileLock> FileLock::take(const std::filesystem::path& file, Wait wait) {
+Result<FileLock> FileLock::take(const std::filesystem::path& file, Wait wait, Kind kind) {
   const int fd = open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0)
     return fail("cannot open {}: {}", file.string(), std::strerror(errno));
   FileLock lock(fd);
-  while (flock(fd, wait == Wait::kNever ? LOCK_EX | LOCK_NB : LOCK_EX) != 0) {
+  const int operation =
+      (kind == Kind::kShared ? LOCK_SH : LOCK_EX) | (wait == Wait::kNever ? LOCK_NB : 0);
+  while (flock(fd, operation) != 0) {
+    if (errno == EINTR && interrupted())
+      return fail("interrupted while another xenoprof lab command holds {}", file.string());
     if (errno == EINTR)
       continue;
     if (errno == EWOULDBLOCK)

@@ -7,12 +7,15 @@
 
 namespace xenoprof::lab {
 
-// An exclusive lock between processes, held until the object or the process ends.
+// A lock between processes, held until the object or the process ends.
 class FileLock {
  public:
   enum class Wait { kUntilFree, kNever };
-  // Makes the file when it is missing. With kNever a held lock is an error that says so.
-  static Result<FileLock> take(const std::filesystem::path& file, Wait wait);
+  enum class Kind { kExclusive, kShared };
+  // Makes the file when it is missing. With kNever a held lock is an error that says so. A wait
+  // ends with Ctrl-C.
+  static Result<FileLock> take(const std::filesystem::path& file, Wait wait,
+                               Kind kind = Kind::kExclusive);
   ~FileLock();
   FileLock(FileLock&& other) noexcept;
   FileLock(const FileLock&) = delete;

@@ -255,14 +255,18 @@ Result<fs::path> cached_archive(const InitramfsLayer& layer, std::string_view na
     return std::unexpected(archive.error());
   fs::create_directories(cache, error);
   for (const auto& entry : fs::directory_iterator(cache, error))
-    if (entry.path().extension() == ".cpio" && unused_for_long(entry.path()))
+    // Also what a killed process left half written.
+    if (entry.path().filename().string().find(".cpio") != std::string::npos &&
+        unused_for_long(entry.path()))
       fs::remove(entry.path(), error);
   const fs::path fresh = fmt::format("{}.{}", file.string(), getpid());
   std::ofstream stream(fresh, std::ios::binary | std::ios::trunc);
   stream.write(archive->data(), static_cast<std::streamsize>(archive->size()));
   stream.close();
-  if (!stream)
+  if (!stream) {
+    fs::remove(fresh, error);
     return fail("cannot write {}; is the disk full?", fresh.string());
+  }
   fs::rename(fresh, file, error);
   if (error)
     return fail("cannot write {}: {}", file.string(), error.message());

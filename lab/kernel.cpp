@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "kernel.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -28,7 +30,8 @@ Result<std::string> read_file(const fs::path& file) {
 Result<void> write_file_at_once(const fs::path& file, std::string_view bytes) {
   std::error_code error;
   fs::create_directories(file.parent_path(), error);
-  const fs::path fresh = file.string() + ".new";
+  // Another lab may be doing the same.
+  const fs::path fresh = fmt::format("{}.{}", file.string(), getpid());
   std::ofstream stream(fresh, std::ios::binary | std::ios::trunc);
   stream.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   stream.close();

@@ -7,6 +7,8 @@
 #include <array>
 #include <atomic>
 #include <fstream>
+#include <map>
+#include <memory>
 #include <sstream>
 #include <thread>
 #include <vector>
@@ -71,12 +73,22 @@ Result<void> write_file(const fs::path& file, std::string_view text) {
   return {};
 }
 
+// The packages of another release are another Xen, Linux and QEMU.
 Result<std::string> release_codename() {
+  std::map<std::string, std::string> fields;
   std::istringstream lines(read_file("/etc/os-release"));
-  for (std::string line; std::getline(lines, line);)
-    if (line.starts_with("VERSION_CODENAME="))
-      return line.substr(line.find('=') + 1);
-  return fail("/etc/os-release has no VERSION_CODENAME; the lab needs Debian 12");
+  for (std::string line; std::getline(lines, line);) {
+    const std::size_t equals = std::min(line.find('='), line.size());
+    std::string value = line.substr(std::min(equals + 1, line.size()));
+    std::erase(value, '"');
+    fields[line.substr(0, equals)] = value;
+  }
+  if (fields["ID"] != "debian" || fields["VERSION_ID"] != "12")
+    return fail(
+        "the lab takes Xen, Linux and QEMU from the apt sources of Debian 12, and this is {}: run "
+        "it in a container of Debian 12",
+        fields["PRETTY_NAME"].empty() ? "another system" : fields["PRETTY_NAME"]);
+  return fields["VERSION_CODENAME"];
 }
 
 // An apt that has its own lists, its own archives and no installed packages.
@@ -92,6 +104,8 @@ class PrivateApt {
     std::error_code error;
     for (const char* part : {"sources.list.d", "state/lists/partial", "archives/partial", "log"})
       fs::create_directories(folder / part, error);
+    // Proxies and sources may have passwords in them.
+    fs::permissions(folder, fs::perms::owner_all, error);
     if (error)
       return fail("cannot create {}: {}", folder.string(), error.message());
     const PrivateApt apt(folder, *codename);
@@ -293,7 +307,7 @@ Result<void> fill_root(const PackageSet& set, const fs::path& root, const fs::pa
   }
   progress.step(fmt::format("fetching packages ({})", set.name));
   auto files = apt->fetch(set);
-  if (!files && !update) {
+  if (!files && !update && !interrupted()) {
     // Lists from another day may name what the archive no longer has.
     progress.step("reading the package lists again");
     if (auto updated = apt->update(); !updated)
@@ -334,27 +348,44 @@ Result<Roots> ensure_roots(Refresh refresh, Progress& progress) {
   const fs::path folder = *cache / "packages";
   std::error_code error;
   fs::create_directories(folder, error);
-  const Roots roots{folder / "tools", folder / "machine"};
+  Roots roots{folder / "tools", folder / "machine", nullptr};
   const std::array<std::pair<const PackageSet*, fs::path>, 2> sets = {
       {{&kTools, roots.tools}, {&kMachine, roots.machine}}};
   const auto ready = [](const auto& set) {
     return read_file(set.second / "complete") == wish_of(*set.first);
   };
-  if (refresh == Refresh::kWhenMissing && std::ranges::all_of(sets, ready))
-    return roots;
-  // Two labs that start at once share one download.
-  const auto lock = FileLock::take(folder / "lock", FileLock::Wait::kUntilFree);
-  if (!lock)
-    return std::unexpected(lock.error());
-  bool update = refresh == Refresh::kAlways;
-  for (const auto& set : sets) {
-    if (refresh == Refresh::kWhenMissing && ready(set))
-      continue;
-    if (auto filled = fill_root(*set.first, set.second, folder / "apt", update, progress); !filled)
-      return std::unexpected(filled.error());
-    update = false;
+  const auto take = [&](FileLock::Kind kind) -> Result<FileLock> {
+    if (auto free = FileLock::take(folder / "lock", FileLock::Wait::kNever, kind))
+      return free;
+    progress.step("waiting for another xenoprof lab command, which needs the packages");
+    return FileLock::take(folder / "lock", FileLock::Wait::kUntilFree, kind);
+  };
+  bool refreshed = refresh == Refresh::kWhenMissing;
+  for (;;) {
+    if (refreshed) {
+      auto in_use = take(FileLock::Kind::kShared);
+      if (!in_use)
+        return std::unexpected(in_use.error());
+      if (std::ranges::all_of(sets, ready)) {
+        roots.in_use = std::make_shared<const FileLock>(std::move(*in_use));
+        return roots;
+      }
+    }
+    // Two labs that start at once share one download.
+    const auto alone = take(FileLock::Kind::kExclusive);
+    if (!alone)
+      return std::unexpected(alone.error());
+    bool update = !refreshed;
+    for (const auto& set : sets) {
+      if (refreshed && ready(set))
+        continue;
+      if (auto filled = fill_root(*set.first, set.second, folder / "apt", update, progress);
+          !filled)
+        return std::unexpected(filled.error());
+      update = false;
+    }
+    refreshed = true;
   }
-  return roots;
 }
 
 }  // namespace xenoprof::lab

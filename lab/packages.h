@@ -4,7 +4,9 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 
+#include "file_lock.h"
 #include "model/result.h"
 #include "progress.h"
 
@@ -13,6 +15,8 @@ namespace xenoprof::lab {
 struct Roots {
   std::filesystem::path tools;    // what runs here: QEMU
   std::filesystem::path machine;  // what runs in the machines: Xen, Linux, perf, ...
+  // While it lives, no other lab replaces what is in them.
+  std::shared_ptr<const FileLock> in_use;
 };
 
 enum class Refresh { kWhenMissing, kAlways };

@@ -7,8 +7,11 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
+
+#include "interrupt.h"
 
 namespace xenoprof::lab {
 namespace {
@@ -53,6 +56,8 @@ Result<ProgramResult> run_program(const ProgramRun& run) {
       result.output.append(bytes.data(), static_cast<std::size_t>(n));
     else if (n == 0 || errno != EINTR)
       break;
+    else if (interrupted())
+      kill(child, SIGTERM);
   }
   close(pipe[0]);
   int status = 0;

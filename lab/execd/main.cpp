@@ -280,8 +280,11 @@ class Session {
   }
 
   void finish(int status) {
+    // What was written before the command's end is less than this: whoever goes on writing in the
+    // background does not hold up the end.
+    constexpr int kMostReads = 64;
     bool more = true;
-    while (more) {
+    for (int reads = 0; more && reads < kMostReads; ++reads) {
       more = forward(command_.output, FrameType::kStdout);
       more = forward(command_.error, FrameType::kStderr) || more;
       if (!channel_.wants_more_output() && !channel_.drain(60'000))

@@ -82,6 +82,13 @@ TEST_F(Lab, ExecReturnsStatusAndBothOutputs) {
   EXPECT_EQ(lab_->exec("dom0", {"no-such-program"}).status, 127);
 }
 
+TEST_F(Lab, WhatGoesOnInTheBackgroundDoesNotHoldUpTheEnd) {
+  const auto result =
+      shell("timeout 20 " + exec_command("dom0", "sh -c 'yes & sleep 0.2; exit 7'") +
+            " >/dev/null; echo $?; " + exec_command("dom0", "killall yes"));
+  EXPECT_THAT(result.output, testing::StartsWith("7\n"));
+}
+
 TEST_F(Lab, ArgumentsArriveAsTheyAre) {
   EXPECT_EQ(lab_->exec("guest1", {"printf", "%s|", "a b", "$HOME", "*", ""}).out, "a b|$HOME|*||");
 }
@@ -196,6 +203,10 @@ TEST_F(Lab, CopiesComeBackAsTheyWere) {
   const auto missing = run({"copy", "--name", lab_->name(), "dom0:/no/such", "/tmp/never"});
   EXPECT_NE(missing.status, 0);
   EXPECT_THAT(missing.output, HasSubstr("/no/such"));
+  // The way there may have links in it that are the user's own.
+  fs::create_directory_symlink(lab_->scratch(), lab_->scratch() / "way");
+  ASSERT_EQ(lab_->copy_out("guest1", "/root/copied", lab_->scratch() / "way" / "again"), 0);
+  EXPECT_TRUE(fs::exists(lab_->scratch() / "again/script"));
 }
 
 TEST_F(Lab, PerfWorksInEveryDomain) {
