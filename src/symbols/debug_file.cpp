@@ -22,6 +22,7 @@ constexpr std::uint64_t kMaxChecked = std::uint64_t{2} << 30;
 // fifth or so.
 constexpr std::uint64_t kMaxDecoderMemory = std::uint64_t{128} << 20;
 constexpr std::uint64_t kMaxExpansion = 32;
+constexpr std::uint64_t kMaxExpanded = std::uint64_t{256} << 20;
 
 struct DebugLink {
   std::string name;
@@ -173,7 +174,8 @@ std::optional<ElfFile> read_mini_debug_info(const ElfFile& file) {
   stream.next_in = static_cast<const std::uint8_t*>(data->d_buf);
   stream.avail_in = data->d_size;
   lzma_ret status = LZMA_OK;
-  while (status == LZMA_OK && bytes.size() < data->d_size * kMaxExpansion) {
+  const std::uint64_t most = std::min(data->d_size * kMaxExpansion, kMaxExpanded);
+  while (status == LZMA_OK && bytes.size() < most) {
     const std::size_t have = bytes.size();
     bytes.resize(have + std::max<std::size_t>(data->d_size, 4096));
     stream.next_out = reinterpret_cast<std::uint8_t*>(bytes.data()) + have;

@@ -187,6 +187,15 @@ bool ElfFile::has_data(std::string_view name) const {
          header.sh_type != SHT_NOBITS && header.sh_size != 0;
 }
 
+std::uint64_t ElfFile::size() const {
+  if (file_ == nullptr) {
+    std::size_t held = 0;
+    return elf_rawfile(elf(), &held) != nullptr ? held : 0;
+  }
+  struct stat status {};
+  return ::fstat(*file_, &status) == 0 ? static_cast<std::uint64_t>(status.st_size) : 0;
+}
+
 std::string ElfFile::read(std::uint64_t offset, std::size_t size) const {
   std::string bytes(size, '\0');
   if (file_ == nullptr) {

@@ -46,6 +46,7 @@ class ElfFile {
   Elf_Scn* section(std::string_view name) const;
   bool has_data(std::string_view name) const;
 
+  std::uint64_t size() const;  // bytes
   // Bytes of the file, fewer where it ends.
   std::string read(std::uint64_t offset, std::size_t size) const;
 

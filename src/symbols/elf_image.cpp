@@ -187,6 +187,10 @@ bool add_symbol_tables(Elf* elf, std::span<const Segment> segments, SymbolTable&
 
 void read_symbols(ElfImage& image) {
   const std::span<const Segment> segments = image.file.segments();
+  // Honest ones take less than the file itself.
+  constexpr std::size_t kLeast = std::size_t{1} << 20;
+  const std::uint64_t size = image.file.size() + (image.debug ? image.debug->size() : 0);
+  image.symbols.limit_names(kLeast + 4 * size);
   if (!image.debug || !add_symbol_tables(image.debug->elf(), segments, image.symbols)) {
     add_symbol_tables(image.file.elf(), segments, image.symbols);
     if (const auto more = read_mini_debug_info(image.file)) {

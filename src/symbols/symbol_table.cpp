@@ -23,8 +23,7 @@ std::size_t leading_underscores(std::string_view name) {
 
 void SymbolTable::add(std::uint64_t start, std::uint64_t length, Binding binding,
                       std::string_view name, ImagePart part) {
-  constexpr std::size_t kMaxNames = std::numeric_limits<std::uint32_t>::max();
-  if (name.empty() || name.size() > kMaxNames - names_.size() || start >= part.end) {
+  if (name.empty() || names_.size() + name.size() > most_names_ || start >= part.end) {
     return;
   }
   const std::uint64_t end = length > part.end - start ? part.end : start + length;

@@ -2,6 +2,8 @@
 // The functions of one image by address.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -34,6 +36,9 @@ class SymbolTable {
  public:
   enum class Binding : std::uint8_t { kWeak, kLocal, kGlobal };
 
+  // Names beyond so many bytes are left out: in a file, symbols without number can have one long
+  // name together, of which there is a copy for each here.
+  void limit_names(std::size_t bytes) { most_names_ = std::min(bytes, kMostNames); }
   void add(std::uint64_t start, std::uint64_t length, Binding binding, std::string_view name,
            ImagePart part = {});
   // To be called once, after the last add() and before the first find().
@@ -62,8 +67,11 @@ class SymbolTable {
   void set_ends();
   void drop_duplicates();
 
+  static constexpr std::size_t kMostNames = std::size_t{512} << 20;
+
   std::vector<Entry> entries_;
   std::string names_;
+  std::size_t most_names_ = kMostNames;
 };
 
 }  // namespace xenoprof

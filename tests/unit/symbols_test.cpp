@@ -88,6 +88,18 @@ TEST(SymbolTable, ALengthEndsASymbol) {
   EXPECT_EQ(name_at(table, 0x140), "nothing");
 }
 
+TEST(SymbolTable, NamesTakeNoMoreThanTheirRoom) {
+  SymbolTable table;
+  table.limit_names(10);
+  table.add(0x100, 0x10, Binding::kGlobal, "sixsix");
+  table.add(0x110, 0x10, Binding::kGlobal, "sixsix");
+  table.add(0x120, 0x10, Binding::kGlobal, "four");
+  table.finish();
+  EXPECT_EQ(name_at(table, 0x100), "sixsix");
+  EXPECT_EQ(name_at(table, 0x110), "nothing");
+  EXPECT_EQ(name_at(table, 0x120), "four");
+}
+
 TEST(SymbolTable, WithoutALengthASymbolReachesToTheNextOne) {
   SymbolTable table;
   table.add(0x2000, 0, Binding::kGlobal, "second");
