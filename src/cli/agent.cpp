@@ -9,11 +9,13 @@
 #include <vector>
 
 #include "cli/exit_status.h"
+#include "cli/session_options.h"
 #include "hypervisor/event_codes.h"
 #include "hypervisor/xen_domains.h"
 #include "session/agent_channel.h"
 #include "session/participant.h"
 #include "session/vchan.h"
+#include "session/wishes.h"
 
 namespace xenoprof {
 namespace {
@@ -24,8 +26,7 @@ void tell(const Result<void>& session) {
   }
 }
 
-// In a domain of Xen. SIGTERM simply ends it: the device and the vchan go with the process, which
-// is all that has to be cleaned up.
+// In a domain of Xen. What it writes into xenstore for dom0 to find would outlive it.
 Result<int> serve_dom0(const std::vector<Event>& wishes) {
   // Refuse at once what every session would be refused.
   if (const auto device = XenoprofDevice::open(); !device) {
@@ -37,15 +38,18 @@ Result<int> serve_dom0(const std::vector<Event>& wishes) {
         "this is the domain that runs sessions: `xenoprof record` takes part by itself, an "
         "agent is for guests");
   }
-  for (;;) {
-    auto channel = listen_vchan();
+  catch_interrupts();
+  while (!interrupted()) {
+    auto channel = listen_vchan(interrupted);
     if (!channel) {
-      return std::unexpected(channel.error());
+      return interrupted() ? Result<int>(kExitWhole) : std::unexpected(channel.error());
     }
     Connection initiator(std::move(*channel), kLargestToParticipant);
     auto device = XenoprofDevice::open();
-    tell(device ? participate(initiator, &*device, wishes) : refuse(initiator, device.error()));
+    tell(device ? participate(initiator, &*device, wishes, interrupted)
+                : refuse(initiator, device.error()));
   }
+  return kExitWhole;
 }
 
 // In a guest of KVM, or of another hypervisor that has vsock or virtio-serial.
@@ -74,6 +78,10 @@ Result<int> agent(const std::vector<std::string>& wanted) {
     }
     if (auto code = encode_event(event->name); !code) {
       return std::unexpected(code.error());
+    }
+    if (event->count < kLeastWished) {
+      return fail("--want {}: a guest may ask for a sample each {} events at the most", text,
+                  kLeastWished);
     }
     wishes.push_back(std::move(*event));
   }

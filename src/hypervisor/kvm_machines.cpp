@@ -6,10 +6,10 @@
 #include <fstream>
 #include <iterator>
 #include <map>
-#include <set>
 #include <span>
 #include <string_view>
 
+#include "hypervisor/domain_names.h"
 #include "hypervisor/monitor_options.h"
 #include "model/number.h"
 #include "model/text.h"
@@ -26,7 +26,6 @@ constexpr std::size_t kCommandLine = 256 * 1024;
 constexpr std::size_t kStatus = 16 * 1024;
 constexpr std::size_t kUnixSockets = 16 * 1024 * 1024;
 constexpr std::size_t kEntries = 65536;
-constexpr std::size_t kNameLength = 40;     // characters, of up to 4 bytes each
 constexpr std::string_view kHost = "host";  // the domain that these run on
 constexpr std::string_view kFirecrackerApi = "/run/firecracker.socket";  // unless it is told
 
@@ -279,18 +278,6 @@ fs::path as_seen_by(const fs::path& root, std::int32_t process, const fs::path& 
   return same ? path : folder / "root" / path.relative_path();
 }
 
-std::string fit_name(std::string_view name) {
-  std::string fit = printable(name.substr(0, kCommandLine));
-  fit.resize(byte_of(fit, kNameLength));
-  // Options take names with commas between them and values after an equals sign.
-  std::ranges::replace_if(
-      fit, [](char c) { return c == '/' || c == ',' || c == '='; }, '_');
-  if (fit.starts_with('.')) {
-    fit[0] = '_';
-  }
-  return fit.empty() ? "machine" : fit;
-}
-
 KvmMachine describe(const fs::path& root, const Found& found, std::vector<KvmVcpu> vcpus) {
   KvmMachine machine{.process = found.process, .vcpus = std::move(vcpus), .folder = found.folder};
   const fs::path folder = folder_of(root, found.process);
@@ -359,23 +346,6 @@ void join_by_process(std::vector<KvmMachine>& machines) {
   machines = std::move(joined);
 }
 
-void make_names_unique(std::vector<KvmMachine>& machines) {
-  std::map<std::string, int> count{{std::string(kHost), 1}};
-  for (const KvmMachine& machine : machines) {
-    ++count[machine.name];
-  }
-  std::set<std::string> taken{std::string(kHost)};
-  for (KvmMachine& machine : machines) {
-    std::string name = count[machine.name] == 1
-                           ? machine.name
-                           : fmt::format("{}-{}", machine.name, machine.process);
-    for (int i = 2; !taken.insert(name).second; ++i) {
-      name = fmt::format("{}-{}-{}", machine.name, machine.process, i);
-    }
-    machine.name = std::move(name);
-  }
-}
-
 // A monitor can say that its guest is another's: then nobody knows whose the agent there is.
 void drop_claimed_twice(std::vector<KvmMachine>& machines) {
   std::map<std::uint32_t, int> claims;
@@ -421,7 +391,11 @@ Result<std::vector<KvmMachine>> list_kvm_machines(const fs::path& root) {
   });
   join_by_process(machines);
   find_workers(root, machines);
-  make_names_unique(machines);
+  std::vector<NumberedName> names;
+  for (KvmMachine& machine : machines) {
+    names.push_back({&machine.name, static_cast<std::uint64_t>(machine.process)});
+  }
+  make_names_unique(names, kHost);
   drop_claimed_twice(machines);
   return machines;
 }

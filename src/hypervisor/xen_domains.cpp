@@ -14,10 +14,14 @@ extern "C" {
 #include <xenstore.h>
 }
 
+#include "hypervisor/domain_names.h"
 #include "model/number.h"
 
 namespace xenoprof {
 namespace {
+
+// The toolstack calls it Domain-0; xenoprof uses the field's everyday word.
+constexpr char kDom0[] = "dom0";
 
 struct CloseStore {
   void operator()(xs_handle* store) const { xs_close(store); }
@@ -66,11 +70,11 @@ Result<std::vector<Domain>> list_xen_domains() {
     }
     Domain domain{.id = *id};
     const std::string path = "/local/domain/" + text;
-    // The toolstack calls it Domain-0; xenoprof uses the field's everyday word.
-    domain.name = domain.id == 0 ? "dom0" : read(store.get(), path + "/name").value_or("");
-    if (domain.name.empty()) {
+    const std::string name = read(store.get(), path + "/name").value_or("");
+    if (domain.id != 0 && name.empty()) {
       continue;  // being built or torn down
     }
+    domain.name = domain.id == 0 ? kDom0 : fit_name(name);
     domain.type =
         domain.id == 0 ? "pv" : read(store.get(), "/libxl/" + text + "/type").value_or("");
     // The toolstack writes this for guests only; dom0 knows its own.
@@ -80,7 +84,19 @@ Result<std::vector<Domain>> list_xen_domains() {
     domains.push_back(std::move(domain));
   }
   std::ranges::sort(domains, {}, &Domain::id);
+  std::vector<NumberedName> names;
+  for (Domain& domain : domains) {
+    if (domain.id != 0) {
+      names.push_back({&domain.name, domain.id});
+    }
+  }
+  make_names_unique(names, kDom0);
   return domains;
+}
+
+bool offers_agent() {
+  const Store store(xs_open(0));
+  return !store || read(store.get(), std::string(kAgentPath) + "/ring-ref");
 }
 
 void DomainWatch::Close::operator()(xs_handle* store) const {

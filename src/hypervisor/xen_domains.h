@@ -24,6 +24,9 @@ bool on_xen();
 // All running domains, dom0 (which is called that) first. Only for dom0.
 Result<std::vector<Domain>> list_xen_domains();
 
+// Whether this domain advertises a vchan; true where that cannot be asked.
+bool offers_agent();
+
 // Tells that a domain has ended, without asking xenstore again and again.
 class DomainWatch {
  public:

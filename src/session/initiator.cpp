@@ -115,6 +115,7 @@ Result<void> Session::choose() {
 }
 
 Result<void> Session::dial(Peer& peer) {
+  peer.problem.clear();
   Result<std::unique_ptr<Channel>> channel;
   if (peer.local()) {
     auto both = local_channel();
@@ -151,16 +152,23 @@ Result<void> Session::await(std::string_view what) {
 }
 
 Result<void> Session::introduce() {
-  const auto deadline = Clock::now() + kStepLimit;
-  for (Peer& peer : peers_.active) {
-    // An agent that has just ended a session needs a moment before it listens again.
-    for (;;) {
-      if (auto dialled = dial(peer); dialled) {
-        break;
-      } else if (peer.drop(dialled.error().message); peer.local() || !peer.domain.has_agent ||
-                                                     cancelled_() || Clock::now() >= deadline) {
-        break;
+  // An agent that has just ended a session needs a moment before it listens again. One that was
+  // killed has left a word in xenstore and never answers.
+  constexpr auto kLimit = 5s;
+  const auto deadline = Clock::now() + kLimit;
+  for (bool again = true; again;) {
+    again = false;
+    for (Peer& peer : peers_.active) {
+      if (peer.connection) {
+        continue;
       }
+      if (const auto dialled = dial(peer); !dialled) {
+        peer.drop(dialled.error().message);
+        again |= !peer.local() && peer.domain.has_agent;
+      }
+    }
+    again = again && !cancelled_() && Clock::now() < deadline;
+    if (again) {
       std::this_thread::sleep_for(200ms);
     }
   }
@@ -170,14 +178,31 @@ Result<void> Session::introduce() {
   return settle_missing();
 }
 
+// What a guest wants beyond what can be counted costs it its place, and nobody else.
 Result<void> Session::agree_on_events() {
-  std::vector<Wishes> wishes{{.who = "this command", .events = request_.events}};
-  for (const Peer& peer : peers_.active) {
-    wishes.push_back({.who = peer.domain.name, .events = peer.wishes});
-  }
   const auto info = device_.info();
   if (!info) {
     return std::unexpected(info.error());
+  }
+  std::vector<Wishes> wishes;
+  if (!request_.events.empty()) {
+    wishes.push_back({.who = "this command", .events = request_.events});
+    if (auto possible = agree(wishes, info->num_counters); !possible) {
+      return std::unexpected(possible.error());
+    }
+  }
+  for (Peer& peer : peers_.active) {
+    if (peer.wishes.empty()) {
+      continue;
+    }
+    wishes.push_back({.who = peer.domain.name, .events = peer.wishes});
+    if (auto possible = agree(wishes, info->num_counters); !possible) {
+      wishes.pop_back();
+      peer.drop(possible.error().message);
+    }
+  }
+  if (auto settled = settle_missing(); !settled) {
+    return settled;
   }
   auto agreement = agree(wishes, info->num_counters);
   if (!agreement) {
@@ -304,12 +329,14 @@ Result<void> Session::settle_missing() {
     if (peer->local()) {
       return fail("dom0 cannot take part: {}", peer->problem);
     }
-    if (!request_.allow_missing) {
+    // Those that nobody named take part if they can: any guest could say that it has an agent.
+    const bool wanted = !request_.domains.empty();
+    if (wanted && !request_.allow_missing) {
       return fail("{} does not take part: {}; --allow-missing goes on without it",
                   peer->domain.name, peer->problem);
     }
     notes_.push_back(fmt::format("{} was not profiled: {}", peer->domain.name, peer->problem));
-    missing_ = true;
+    missing_ |= wanted;
     if (peer->data) {
       peer->data->discard();
     }

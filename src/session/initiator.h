@@ -13,6 +13,7 @@
 #include "model/result.h"
 #include "report/progress.h"
 #include "report/session_file.h"
+#include "session/cancelled.h"
 #include "symbols/kernel_symbols.h"
 
 namespace xenoprof {
@@ -38,9 +39,6 @@ struct SessionResult {
   SessionRecord record;
   bool whole = true;  // false: notes say what is missing
 };
-
-// Asked while the session waits for its domains; true gives it up.
-using Cancelled = std::function<bool()>;
 
 // Runs one session and leaves the output folder, if one is wanted: session.json, profile.pb.gz,
 // NAME.perf.data of every domain. `started` is called when the counters run. What was gathered is

@@ -528,9 +528,12 @@ Result<void> refuse(Connection& initiator, const Error& why) {
 }
 
 Result<void> participate(Connection& initiator, XenoprofDevice* device,
-                         const std::vector<Event>& wishes) {
+                         const std::vector<Event>& wishes, const Cancelled& cancelled) {
   Participation part(initiator, device);
   for (;;) {
+    if (cancelled()) {
+      return refuse(initiator, {"the agent was told to end"});
+    }
     const auto bytes = initiator.receive();
     if (!bytes) {
       // Hanging up is how a session ends.

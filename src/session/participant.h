@@ -8,6 +8,7 @@
 #include "hypervisor/xenoprof_device.h"
 #include "model/event.h"
 #include "model/result.h"
+#include "session/cancelled.h"
 #include "session/channel.h"
 
 namespace xenoprof {
@@ -18,8 +19,9 @@ inline constexpr std::size_t kLargestToParticipant = 64 * 1024;
 // Takes part in one session of the initiator at the other end; returns when that has hung up. An
 // error means that this domain's part is not whole; the initiator has been told if it was there to
 // be told. `device`: the driver, in a domain of Xen; else null.
-Result<void> participate(Connection& initiator, XenoprofDevice* device,
-                         const std::vector<Event>& wishes);
+Result<void> participate(
+    Connection& initiator, XenoprofDevice* device, const std::vector<Event>& wishes,
+    const Cancelled& cancelled = [] { return false; });
 
 // Tells the initiator why this domain cannot take part, and returns that as the error.
 Result<void> refuse(Connection& initiator, const Error& why);

@@ -11,6 +11,7 @@
 #include "pprof/pprof.h"
 #include "session/accounting.h"
 #include "session/protocol.h"
+#include "session/wishes.h"
 
 namespace xenoprof {
 namespace {
@@ -24,9 +25,10 @@ constexpr auto kRetry = 2ms;
 // So that a guest that floods dom0 holds up neither the others nor the end of the session.
 constexpr int kMostMessagesAtOnce = 64;
 // What a participant may send: the processes and mappings that there were before, and some hundred
-// thousand samples a second. Bounds what a hostile one costs in memory and disk.
+// thousand samples a second, more if it has many vCPUs. Bounds what a hostile one costs in memory
+// and disk.
 constexpr double kRecordBytes = 64e6;
-constexpr double kRecordBytesPerSecond = 16e6;
+constexpr double kRecordBytesPerSecond = 16e6;  // for each four vCPUs
 // At least between two looks at how a domain stands, and how many times as long as the last took:
 // that bounds what they add to what is measured.
 constexpr auto kPeekEvery = 2s;
@@ -248,7 +250,13 @@ Result<void> Peers::introduce(Peer& peer, const wire::FromParticipant::Introduct
   peer.wishes = events_from_wire(introduction.wishes());
   for (Event& wish : peer.wishes) {
     wish.name = one_line(wish.name);
-    if (auto good = check_count(wish); !good) {
+    const auto known = encode_event(wish.name);
+    auto good = known ? check_count(wish) : std::unexpected(known.error());
+    if (good && wish.count < kLeastWished) {
+      good = fail("{}:{} is a sample too often for a guest to ask for: {} or more", wish.name,
+                  wish.count, kLeastWished);
+    }
+    if (!good) {
       return fail("its agent's wish cannot be met: {}", good.error().message);
     }
   }
@@ -275,7 +283,10 @@ Result<void> Peers::records(Peer& peer, const wire::FromParticipant::Records& re
   peer.record_bytes += records.data().size();
   const auto seconds =
       started_ ? std::chrono::duration<double>(Clock::now() - *started_).count() : 0.0;
-  if (static_cast<double>(peer.record_bytes) > kRecordBytes + kRecordBytesPerSecond * seconds) {
+  // The local one's are this program's own, and those of the passive domains with them.
+  const double most =
+      kRecordBytes + seconds * kRecordBytesPerSecond * std::max(peer.domain.vcpus / 4, 1u);
+  if (!peer.local() && static_cast<double>(peer.record_bytes) > most) {
     return fail("its agent sends more records than any domain has samples");
   }
   return owner->data->add(records.data());

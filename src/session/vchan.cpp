@@ -63,24 +63,37 @@ class VchanChannel final : public Channel {
 
 }  // namespace
 
-Result<std::unique_ptr<Channel>> listen_vchan() {
-  Vchan vchan(
-      libxenvchan_server_init(nullptr, 0, kAgentPath, kInitiatorToAgent, kAgentToInitiator));
-  if (!vchan) {
-    return fail(
-        "cannot offer a vchan to dom0: {}; it needs the modules xen-gntalloc and xen-evtchn "
-        "and a xenstore where this domain may write {}",
-        std::strerror(errno), kAgentPath);
-  }
-  vchan->blocking = 0;
-  // 2: nobody has dialled yet. Who dials says so on the event channel.
-  while (libxenvchan_is_open(vchan.get()) == 2) {
-    pollfd wanted{.fd = libxenvchan_fd_for_select(vchan.get()), .events = POLLIN, .revents = 0};
-    if (::poll(&wanted, 1, -1) > 0) {
-      libxenvchan_wait(vchan.get());
+Result<std::unique_ptr<Channel>> listen_vchan(const Cancelled& cancelled) {
+  // A domain that was saved or migrated has another number, another xenstore folder and none of its
+  // event channels: what it offered is gone without a word.
+  constexpr int kLookEvery = 10'000;  // ms
+  for (;;) {
+    Vchan vchan(
+        libxenvchan_server_init(nullptr, 0, kAgentPath, kInitiatorToAgent, kAgentToInitiator));
+    if (!vchan) {
+      return fail(
+          "cannot offer a vchan to dom0: {}; it needs the modules xen-gntalloc and xen-evtchn "
+          "and a xenstore where this domain may write {}",
+          std::strerror(errno), kAgentPath);
+    }
+    vchan->blocking = 0;
+    // 2: nobody has dialled yet. Who dials says so on the event channel.
+    bool offered = true;
+    while (offered && libxenvchan_is_open(vchan.get()) == 2) {
+      pollfd wanted{.fd = libxenvchan_fd_for_select(vchan.get()), .events = POLLIN, .revents = 0};
+      const int ready = ::poll(&wanted, 1, kLookEvery);
+      if (cancelled()) {
+        return fail("the agent was told to end");
+      }
+      if (ready > 0) {
+        libxenvchan_wait(vchan.get());
+      }
+      offered = ready != 0 || offers_agent();
+    }
+    if (offered) {
+      return std::make_unique<VchanChannel>(std::move(vchan));
     }
   }
-  return std::make_unique<VchanChannel>(std::move(vchan));
 }
 
 Result<std::unique_ptr<Channel>> dial_vchan(std::uint16_t domain) {

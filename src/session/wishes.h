@@ -13,6 +13,10 @@
 
 namespace xenoprof {
 
+// Samples are taken on every CPU, in whatever runs there: a guest must not be able to drown the
+// host in them.
+inline constexpr std::uint64_t kLeastWished = 100'000;
+
 struct Wishes {
   std::string who;
   std::vector<Event> events;

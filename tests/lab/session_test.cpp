@@ -378,6 +378,24 @@ TEST_F(XenSession, AStoppedAgentIsNamedAndCanBeLeftOut) {
   expect_conservation();
 }
 
+// One that was killed leaves its word in xenstore, one that was told to end takes it back.
+TEST_F(XenSession, AnAgentThatNobodyNamedAndThatIsGoneIsANote) {
+  for (const auto& [signal, note] :
+       {std::pair{"KILL", "no agent answers"}, std::pair{"TERM", "no agent runs in it"}}) {
+    SCOPED_TRACE(signal);
+    in("guest2", fmt::format("killall -{} xenoprof; sleep 1", signal));
+    const auto result =
+        in("dom0", fmt::format("xenoprof record -e instructions:300000 --for 1s -o {}", kSession));
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_NE(result.err.find("guest2 was not profiled: "), std::string::npos) << result.err;
+    EXPECT_NE(result.err.find(note), std::string::npos) << result.err;
+    EXPECT_FALSE(domain("guest1").is_null());
+    in("guest2", "(xenoprof agent >/var/log/agent.log 2>&1 </dev/null &)");
+    std::this_thread::sleep_for(1s);
+  }
+  expect_conservation();
+}
+
 TEST_F(XenSession, AFullDiskEndsTheSessionAndKeepsWhatWasGathered) {
   const auto result = in("dom0",
                          "mkdir -p /tmp/small && mount -t tmpfs -o size=4500k none /tmp/small && "

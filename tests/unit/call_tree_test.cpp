@@ -81,6 +81,17 @@ Profile served() {
   return profile;
 }
 
+TEST(Children, OfCodeThatTheKernelMadeAreTheKernels) {
+  Profile profile({{"cycles", 10}});
+  const Call program{"bpf_prog_6deef7357e7b4530_sd_fw_egress", "bpf_prog_6deef7357e7b4530"};
+  add(profile, {.calls = {kMain, kSend, program}, .samples = 1, .mode = Mode::kKernel});
+  const Json json =
+      json_of(profile, {.columns = {Column::kSymbol, Column::kMode}, .children = true});
+  for (const Json& row : json["rows"]) {
+    EXPECT_EQ(row["mode"], row["symbol"] == "main" ? "user" : "kernel") << row;
+  }
+}
+
 TEST(Children, OfAHostsWorkForAGuestAreTheHypervisors) {
   const auto text = [](const std::vector<Column>& columns, const char* domain) {
     std::string text;

@@ -211,7 +211,6 @@ TEST(FlamePage, HasTheNumbersOfTheProfile) {
   EXPECT_EQ(data["events"], Json::parse(R"([{"name": "cycles", "count": 1000},
                                             {"name": "dtlb-misses", "count": 5}])"));
   EXPECT_EQ(data["table"]["totals"], Json({10, 2}));
-  EXPECT_EQ(data["table"]["count"], 2);
   EXPECT_EQ(data["tree"]["samples"], Json({{10, 7, 7, 7, 3, 3, 3}, {2, 2, 2, 2, 0, 0, 0}}));
   ASSERT_EQ(data["domains"].size(), 2u);
   // Hypervisor, kernel, user; each by event.
