@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "cli/view_options.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "model/text.h"
@@ -72,7 +73,10 @@ void SortOption::add_to(CLI::App& command) {
 std::vector<Column> SortOption::columns() const {
   std::vector<Column> columns;
   for (const std::string& name : names_) {
-    columns.push_back(*column_from_string(name));
+    const Column column = *column_from_string(name);
+    if (std::ranges::find(columns, column) == columns.end()) {
+      columns.push_back(column);
+    }
   }
   return columns;
 }

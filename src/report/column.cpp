@@ -13,14 +13,23 @@ namespace {
 
 constexpr std::uint32_t kAddress = std::uint32_t{1} << 31;
 
+// Code that the kernel makes while running is an image of its own, as perf has it, by the names
+// that it gives in PERF_RECORD_KSYMBOL (kernel/bpf/core.c and trampoline.c, kernel/kprobes.c,
+// kernel/trace/ftrace.c). Files of processes have a path.
+bool is_made_by_kernel(std::string_view name) {
+  return name.starts_with("bpf_prog_") || name.starts_with("bpf_trampoline_") ||
+         name.starts_with("bpf_dispatcher_") || name == "kprobe_insn_page" ||
+         name == "kprobe_optinsn_page" || name == "ftrace_trampoline";
+}
+
 // Modules are "[name]", and so are a few things that a process maps.
 Mode mode_of_image(std::string_view name) {
   if (name == kXenImage) {
     return Mode::kHypervisor;
   }
-  const bool user = !name.starts_with('[') || name == kUnknownImage || name == kPassiveUserImage ||
-                    name == kGuestUserImage || name == "[vdso]" || name == "[vsyscall]" ||
-                    name == "[heap]" || name == "[stack]";
+  const bool user = (!name.starts_with('[') && !is_made_by_kernel(name)) || name == kUnknownImage ||
+                    name == kPassiveUserImage || name == kGuestUserImage || name == "[vdso]" ||
+                    name == "[vsyscall]" || name == "[heap]" || name == "[stack]";
   return user ? Mode::kUser : Mode::kKernel;
 }
 

@@ -279,8 +279,7 @@ Json FlamePage::json_of_rows() {
   }
   std::stable_sort(by_share.begin(), by_share.end(),
                    [](const auto& one, const auto& other) { return one.first > other.first; });
-  const std::size_t count = by_share.size();
-  by_share.resize(std::min(count, kMostRows));
+  by_share.resize(std::min(by_share.size(), kMostRows));
   Json rows = Json::array();
   for (const auto& [share, row] : by_share) {
     Json cells = Json::array();
@@ -289,7 +288,7 @@ Json FlamePage::json_of_rows() {
     }
     rows.push_back({std::move(cells), row->second});
   }
-  return {{"rows", std::move(rows)}, {"count", count}, {"totals", totals}};
+  return {{"rows", std::move(rows)}, {"totals", totals}};
 }
 
 Result<std::string> FlamePage::draw() {

@@ -106,7 +106,9 @@ Result<Recorded> read_whatever(const std::filesystem::path& source, Parts parts,
         source.string());
   }
   if (!std::filesystem::is_directory(status)) {
-    return is_perf_data(source) ? read_perf_data(source, parts, progress)
+    // A pipe can be read once: perf's own form is the one for pipes.
+    return !std::filesystem::is_regular_file(status) || is_perf_data(source)
+               ? read_perf_data(source, parts, progress)
                                 : read_pprof(source, progress);
   }
   if (!std::filesystem::exists(source / kProfileFile, error)) {

@@ -48,6 +48,14 @@ TEST_F(Record, WhatCannotBeRunLeavesTheEarlierSessionsAlone) {
             "s.old\n");
 }
 
+TEST_F(Record, WhatPerfWritesIntoAPipeIsRead) {
+  const auto [text, good] =
+      run("perf record -q -e cpu-clock -o - $B/busy spend 200 2>/dev/null | "
+          "$B/xenoprof report --no-progress /dev/stdin 2>&1");
+  EXPECT_TRUE(good) << text;
+  EXPECT_NE(text.find("::turn"), std::string::npos) << text;
+}
+
 TEST_F(Record, AFileThatCannotBeMadeAnewStaysAsItWas) {
   const auto [text, good] = run(
       "cd $T; $B/xenoprof record --no-progress -e cpu-clock -o s -- $B/busy spend 50 2>/dev/null; "
