@@ -99,6 +99,7 @@ class Recorder::Impl {
   void begin_run();
   void collect(EventRing& source, Origin origin);
   void merge();
+  void forget_done();
   void emit(const Pending& pending, const Sink& sink);
   void emit_lost(const Pending& pending, Bytes record, const Sink& sink);
   void emit_sample(Bytes record, const Sink& sink);
@@ -117,7 +118,8 @@ class Recorder::Impl {
   std::vector<Pending> pending_;
   std::vector<std::size_t> runs_ = {0};  // of pending_: where each that is in order begins
   std::vector<std::byte> bytes_;
-  std::vector<std::byte> kept_;  // of bytes_, while read() puts them in order
+  std::size_t done_bytes_ = 0;   // of bytes_: nobody waits for them any more
+  std::vector<std::byte> kept_;  // of bytes_, while the others are forgotten
   std::vector<std::uint64_t> chain_;
   // How late it was for the kernel's records. Its own clock for perf is no other's: there, what was
   // read tells.
@@ -311,6 +313,7 @@ void Recorder::Impl::collect(EventRing& source, Origin origin) {
     }
     const bool sample = header.type == PERF_RECORD_SAMPLE;
     if (size < (sample ? sizeof(SampleHead) : sizeof header + sizeof(SampleIdFields))) {
+      done_bytes_ += size;
       continue;
     }
     std::uint64_t time =
@@ -367,17 +370,27 @@ void Recorder::Impl::read(std::uint64_t horizon, const Sink& sink) {
   merge();
   const auto young = std::find_if(pending_.begin(), pending_.end(),
                                   [&](const Pending& it) { return it.time > horizon; });
-  std::for_each(pending_.begin(), young, [&](const Pending& it) { emit(it, sink); });
+  std::for_each(pending_.begin(), young, [&](const Pending& it) {
+    emit(it, sink);
+    done_bytes_ += it.size;
+  });
+  pending_.erase(pending_.begin(), young);
+  if (2 * done_bytes_ >= bytes_.size()) {  // else each record would be moved again and again
+    forget_done();
+  }
+  handed_out_ = horizon;
+}
 
+// Keeps of the bytes what still waits.
+void Recorder::Impl::forget_done() {
   kept_.clear();
-  for (auto it = young; it != pending_.end(); ++it) {
-    const Bytes record = Bytes(bytes_).subspan(it->offset, it->size);
-    it->offset = kept_.size();
+  for (Pending& it : pending_) {
+    const Bytes record = Bytes(bytes_).subspan(it.offset, it.size);
+    it.offset = kept_.size();
     put_bytes(kept_, record);
   }
-  pending_.erase(pending_.begin(), young);
   bytes_.swap(kept_);
-  handed_out_ = horizon;
+  done_bytes_ = 0;
 }
 
 // What came from one ring is in order already, and so is what was kept back.
