@@ -163,8 +163,11 @@ Result<void> Session::introduce() {
         continue;
       }
       if (const auto dialled = dial(peer); !dialled) {
+        if (peer.local()) {
+          return fail("dom0 cannot take part: {}", dialled.error().message);
+        }
         peer.drop(dialled.error().message);
-        again |= !peer.local() && peer.domain.has_agent;
+        again |= peer.domain.has_agent;
       }
     }
     again = again && !cancelled_() && Clock::now() < deadline;
@@ -617,7 +620,11 @@ Result<SessionResult> run_session(const SessionRequest& request, const Cancelled
   }
   done = session.run(keep_going);
   session.end();
-  return session.conclude(done);
+  auto result = session.conclude(done);
+  if (keeps) {
+    remove_outdated(request.output);
+  }
+  return result;
 }
 
 }  // namespace xenoprof

@@ -15,6 +15,7 @@
 #include <fstream>
 #include <numeric>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "perf/ring_reader.h"
@@ -102,11 +103,23 @@ Result<std::vector<std::int32_t>> threads_of(const std::vector<std::int32_t>& pr
   return threads;
 }
 
+// Of which process a thread is; 0: there is none.
+std::int32_t process_of(std::int32_t thread) {
+  constexpr std::string_view kProcess = "Tgid:";
+  std::ifstream status(fmt::format("/proc/{}/status", thread));
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(kProcess)) {
+      return std::atoi(line.c_str() + kProcess.size());
+    }
+  }
+  return 0;
+}
+
 // Can be read once the process has ended, also while its parent has not asked after it.
 Result<std::vector<FileDescriptor>> open_processes(const std::vector<std::int32_t>& processes) {
   std::vector<FileDescriptor> opened;
   for (const std::int32_t process : processes) {
-    opened.emplace_back(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
+    opened.emplace_back(static_cast<int>(::syscall(SYS_pidfd_open, process_of(process), 0)));
     if (!opened.back()) {
       return fail("process {} cannot be followed: {}", process, std::strerror(errno));
     }
@@ -481,7 +494,11 @@ Result<SessionResult> run_local_session(const LocalRequest& request, const Cance
   if (keeps) {
     settle_output(request.output);
   }
-  return session.conclude(session.run(keep_going));
+  auto result = session.conclude(session.run(keep_going));
+  if (keeps) {
+    remove_outdated(request.output);
+  }
+  return result;
 }
 
 }  // namespace xenoprof

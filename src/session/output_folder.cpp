@@ -13,40 +13,60 @@
 namespace xenoprof {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr char kReserveFile[] = ".reserve";
 constexpr off_t kReserveSize = 4 << 20;
 
 // One that was killed has no session.json yet, but its reserve is still there.
-bool is_session(const std::filesystem::path& folder) {
+bool is_session(const fs::path& folder) {
   std::error_code error;
-  return std::filesystem::exists(folder / kSessionFile, error) ||
-         std::filesystem::exists(folder / kReserveFile, error);
+  return fs::exists(folder / kSessionFile, error) || fs::exists(folder / kReserveFile, error);
 }
 
+fs::path beside(const fs::path& folder, const char* suffix) {
+  return folder.string() + suffix;
+}
 // Where the earlier session waits until it is known whether there will be another one.
-std::filesystem::path aside(const std::filesystem::path& folder) {
-  return folder.string() + ".before";
+fs::path aside(const fs::path& folder) {
+  return beside(folder, ".before");
+}
+fs::path old(const fs::path& folder) {
+  return beside(folder, ".old");
+}
+// What was old until then, and takes its time to be removed.
+fs::path outdated(const fs::path& folder) {
+  return beside(folder, ".outdated");
 }
 
 }  // namespace
 
-Result<void> open_output(const std::filesystem::path& folder) {
+Result<void> open_output(const fs::path& folder) {
   std::error_code error;
-  settle_output(folder);  // one that was killed while it began
+  if (is_session(aside(folder)) && !fs::exists(folder / kSessionFile, error)) {
+    discard_output(folder);  // of one that was killed before it had begun
+  }
+  remove_outdated(folder);
   if (is_session(folder)) {
-    std::filesystem::rename(folder, aside(folder), error);
+    if (fs::exists(old(folder), error) && !is_session(old(folder))) {
+      return fail(
+          "{} is no session, and in the way of the earlier one: choose another place with -o",
+          old(folder).string());
+    }
+    fs::rename(folder, aside(folder), error);
     if (error) {
       return fail("cannot move the earlier session {} aside: {}", folder.string(), error.message());
     }
   }
-  std::filesystem::create_directories(folder, error);
+  fs::create_directories(folder, error);
   if (error) {
+    discard_output(folder);
     return fail("cannot make the folder {}: {}", folder.string(), error.message());
   }
-  if (!std::filesystem::is_empty(folder, error)) {
+  if (!fs::is_empty(folder, error)) {
     return fail("{} is there and is no session: choose another place with -o", folder.string());
   }
-  const std::filesystem::path reserve = folder / kReserveFile;
+  const fs::path reserve = folder / kReserveFile;
   const int fd = ::open(reserve.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
   const int failed = fd < 0 ? errno : ::posix_fallocate(fd, 0, kReserveSize);
   if (fd >= 0) {
@@ -60,34 +80,37 @@ Result<void> open_output(const std::filesystem::path& folder) {
   return {};
 }
 
-void settle_output(const std::filesystem::path& folder) {
+void settle_output(const fs::path& folder) {
   std::error_code ignored;
-  if (!is_session(aside(folder))) {
-    return;
+  if (is_session(aside(folder))) {
+    fs::rename(old(folder), outdated(folder), ignored);
+    fs::rename(aside(folder), old(folder), ignored);
   }
-  const std::filesystem::path old = folder.string() + ".old";
-  if (is_session(old)) {
-    std::filesystem::remove_all(old, ignored);
-  }
-  std::filesystem::rename(aside(folder), old, ignored);
 }
 
-void release_reserve(const std::filesystem::path& folder) {
+void remove_outdated(const fs::path& folder) {
   std::error_code ignored;
-  std::filesystem::remove(folder / kReserveFile, ignored);
+  if (is_session(outdated(folder))) {
+    fs::remove_all(outdated(folder), ignored);
+  }
 }
 
-void discard_output(const std::filesystem::path& folder) {
+void release_reserve(const fs::path& folder) {
+  std::error_code ignored;
+  fs::remove(folder / kReserveFile, ignored);
+}
+
+void discard_output(const fs::path& folder) {
   std::error_code ignored;
   release_reserve(folder);
-  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
     if (entry.path().filename().string().ends_with(".perf.data")) {
-      std::filesystem::remove(entry.path(), ignored);
+      fs::remove(entry.path(), ignored);
     }
   }
-  std::filesystem::remove(folder, ignored);  // only if nothing else is in it
+  fs::remove(folder, ignored);  // only if nothing else is in it
   if (is_session(aside(folder))) {
-    std::filesystem::rename(aside(folder), folder, ignored);
+    fs::rename(aside(folder), folder, ignored);
   }
 }
 

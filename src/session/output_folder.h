@@ -13,7 +13,9 @@ namespace xenoprof {
 Result<void> open_output(const std::filesystem::path& folder);
 
 // The session has begun: the earlier one becomes DIR.old, in the place of the one that is there.
+// Takes no time of the session's: what that one held is removed later.
 void settle_output(const std::filesystem::path& folder);
+void remove_outdated(const std::filesystem::path& folder);
 
 // Gives the room back that was kept for profile and session.json: a disk that the perf.data filled
 // up must not cost those.

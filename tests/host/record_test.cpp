@@ -56,6 +56,27 @@ TEST_F(Record, WhatPerfWritesIntoAPipeIsRead) {
   EXPECT_NE(text.find("::turn"), std::string::npos) << text;
 }
 
+TEST_F(Record, OneThatWasKilledWhileItBeganTakesNothingAway) {
+  // As such a one leaves it.
+  const auto [text, good] = run(
+      "cd $T; mkdir s.before s s.old; touch s.before/session.json s/.reserve s.old/session.json; "
+      "echo good >s.before/mark; echo older >s.old/mark; "
+      "$B/xenoprof record --no-progress -e cpu-clock -o s -- $B/busy spend 50 2>/dev/null; echo "
+      "$?; "
+      "cat s.old/mark; ls -d s*; ls s");
+  EXPECT_TRUE(good);
+  EXPECT_EQ(text, "0\ngood\ns\ns.old\nhost.perf.data\nprofile.pb.gz\nsession.json\n");
+}
+
+TEST_F(Record, AThreadMayNameItsProcess) {
+  const auto [text, good] =
+      run("$B/busy threads 2000 & program=$!; sleep 0.2; "
+          "$B/xenoprof record --no-progress -e cpu-clock -o $T/s "
+          "-p $(ls /proc/$program/task | tail -n 1) --for 0.3s 2>&1; ended=$?; "
+          "kill $program; exit $ended");
+  EXPECT_TRUE(good) << text;
+}
+
 TEST_F(Record, AFileThatCannotBeMadeAnewStaysAsItWas) {
   const auto [text, good] = run(
       "cd $T; $B/xenoprof record --no-progress -e cpu-clock -o s -- $B/busy spend 50 2>/dev/null; "
