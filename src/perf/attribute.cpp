@@ -7,6 +7,8 @@
 #include <array>
 #include <string_view>
 
+#include "perf/counting.h"
+
 namespace xenoprof::perf {
 namespace {
 
@@ -47,7 +49,9 @@ Result<Attribute> attribute_from(Bytes bytes) {
       known != kKnownEvents.end()
           ? std::string(known->name)
           : fmt::format("event-{}-{:#x}", std::uint32_t{attr.type}, std::uint64_t{attr.config});
-  result.period = attr.freq != 0 ? 0 : attr.sample_period;
+  result.period = attr.freq == 0                     ? attr.sample_period
+                  : is_clock(attr.type, attr.config) ? clock_period(attr.sample_freq)
+                                                     : 0;
   result.sample_type = attr.sample_type;
   result.read_format = attr.read_format;
   result.branch_sample_type = attr.branch_sample_type;

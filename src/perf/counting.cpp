@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <fstream>
 #include <optional>
 
 #include "model/event_aliases.h"
@@ -44,6 +45,12 @@ int encode(const char* name, perf_event_attr& attr) {
   argument.attr = &attr;
   argument.size = sizeof argument;
   return pfm_get_os_event_encoding(name, PFM_PLM0 | PFM_PLM3, PFM_OS_PERF_EVENT_EXT, &argument);
+}
+
+std::uint64_t most_samples_a_second() {
+  std::uint64_t most = 0;
+  std::ifstream file("/proc/sys/kernel/perf_event_max_sample_rate");
+  return file >> most ? most : ~std::uint64_t{0};
 }
 
 }  // namespace
@@ -105,19 +112,31 @@ Result<CountedEvent> find_counted_event(std::string_view text, std::uint64_t fre
                       .exclude_user = attr.exclude_user != 0,
                       .exclude_kernel = attr.exclude_kernel != 0};
   }
-  const bool clock = found.counting.type == PERF_TYPE_SOFTWARE &&
-                     (found.counting.config == PERF_COUNT_SW_CPU_CLOCK ||
-                      found.counting.config == PERF_COUNT_SW_TASK_CLOCK);
-  if (found.event.count == 0 && clock && frequency != 0) {
-    // What the kernel makes of a clock's frequency, and never changes again
-    // (perf_swevent_init_hrtimer() in kernel/events/core.c).
-    constexpr std::uint64_t kSecond = 1'000'000'000;
-    found.event.count = std::max<std::uint64_t>(kSecond / frequency, 1);
+  if (is_clock(found.counting.type, found.counting.config)) {
+    if (found.event.count == 0 && frequency != 0) {
+      if (const auto most = most_samples_a_second(); frequency > most) {
+        return fail("-F {}: kernel.perf_event_max_sample_rate is {}", frequency, most);
+      }
+      found.event.count = clock_period(frequency);
+    } else if (found.event.count != 0 && found.event.count < kShortestClockPeriod) {
+      return fail("event '{}': a clock's count is in nanoseconds, {} at least", text,
+                  kShortestClockPeriod);
+    }
   }
   if (found.event.count == 0) {
     found.counting.frequency = frequency;
   }
   return found;
+}
+
+bool is_clock(std::uint32_t type, std::uint64_t config) {
+  return type == PERF_TYPE_SOFTWARE &&
+         (config == PERF_COUNT_SW_CPU_CLOCK || config == PERF_COUNT_SW_TASK_CLOCK);
+}
+
+std::uint64_t clock_period(std::uint64_t frequency) {
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  return frequency == 0 ? 0 : std::max(kSecond / frequency, kShortestClockPeriod);
 }
 
 bool has_hardware_counters() {

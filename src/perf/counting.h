@@ -40,6 +40,13 @@ struct CountedEvent {
 // in modifiers, as in instructions:u.
 Result<CountedEvent> find_counted_event(std::string_view text, std::uint64_t frequency);
 
+// The kernel samples a clock with a period, which is not shorter than this, also where a frequency
+// was asked for (perf_swevent_init_hrtimer(), perf_swevent_start_hrtimer() in
+// kernel/events/core.c).
+inline constexpr std::uint64_t kShortestClockPeriod = 10'000;  // ns
+bool is_clock(std::uint32_t type, std::uint64_t config);
+std::uint64_t clock_period(std::uint64_t frequency);
+
 // Whether this system's kernel has hardware counters for perf.
 bool has_hardware_counters();
 
