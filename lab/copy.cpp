@@ -208,9 +208,12 @@ Result<void> copy_out(const Endpoint& domain, const std::string& from, const fs:
   const std::string folder = whole.has_parent_path() ? whole.parent_path().string() : ".";
   std::error_code error;
   // The user's own links in the way are the user's; those that a domain sends are not followed.
-  const fs::path given = (fs::is_directory(to, error) ? to / name : to).lexically_normal();
-  const fs::path target =
-      fs::weakly_canonical(fs::absolute(given).parent_path(), error) / last_component(given);
+  const fs::path given =
+      fs::absolute(fs::is_directory(to, error) ? to / name : to).lexically_normal();
+  const fs::path folder_here = (given.has_filename() ? given : given.parent_path()).parent_path();
+  const fs::path target = fs::weakly_canonical(folder_here, error) / last_component(given);
+  if (error)
+    return fail("cannot write to {}: {}", to.string(), error.message());
 
   Pipe pipe;
   const int error_file = memfd_create("error", MFD_CLOEXEC);

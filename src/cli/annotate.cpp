@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "cli/exit_status.h"
@@ -33,6 +34,11 @@ Result<int> run(Arguments& arguments) {
   const auto recorded = arguments.source.read({.stacks = false});
   if (!recorded) {
     return std::unexpected(recorded.error());
+  }
+  std::set<std::string> domains;
+  add_domains(recorded->profile, recorded->session ? &*recorded->session : nullptr, domains);
+  if (auto known = check_domains(domains, options.filter); !known) {
+    return std::unexpected(known.error());
   }
   return print_view(annotate(recorded->profile, options));
 }

@@ -353,12 +353,20 @@ perf::TscLook KvmGuests::look_at_host() {
 }
 
 const KvmGuests::Place* KvmGuests::find_again(std::int32_t thread) {
-  // A thread that is new is looked for at once; one that is no vCPU that can be found, seldom.
+  // A thread that is new is looked for at once; one that is no vCPU that can be found, seldom. Any
+  // user can make threads without end: not all of theirs are looked for.
+  constexpr int kMostAtOnce = 10;
   const auto now = Clock::now();
-  if (!searched_for_.insert(thread).second && now - searched_ < kSearchEvery) {
+  const bool due = now - searched_ >= kSearchEvery;
+  if (due) {
+    searched_ = now;
+    searched_at_once_ = 0;
+    searched_for_.clear();
+  }
+  const bool is_new = searched_for_.insert(thread).second;
+  if (!due && (!is_new || ++searched_at_once_ > kMostAtOnce)) {
     return nullptr;
   }
-  searched_ = now;
   auto machines = list_kvm_machines(root_);
   if (!machines) {
     return nullptr;

@@ -159,7 +159,8 @@ class KvmGuests {
   Clock::time_point sent_{};
   Clock::time_point clocks_read_{};
   Clock::time_point searched_{};
-  std::unordered_set<std::int32_t> searched_for_;  // threads
+  std::unordered_set<std::int32_t> searched_for_;  // threads, since then
+  int searched_at_once_ = 0;                       // times, since then
   std::vector<std::string> notes_;
   bool taking_ = false;  // samples
   bool missing_ = false;

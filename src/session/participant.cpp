@@ -81,15 +81,14 @@ struct HostSamples {
   std::uint64_t complete_to = 0;  // raw clock: older ones do not follow
 
   // Also of one that came online since.
-  std::uint32_t cpu_of(std::uint32_t apic_id) {
+  std::optional<std::uint32_t> cpu_of(std::uint32_t apic_id) {
     constexpr auto kReadEvery = 1s;
-    constexpr std::uint32_t kNone = ~std::uint32_t{0};
     if (!cpus.contains(apic_id) && Clock::now() - cpus_read >= kReadEvery) {
       cpus = cpus_by_apic_id();
       cpus_read = Clock::now();
     }
     const auto found = cpus.find(apic_id);
-    return found != cpus.end() ? found->second : kNone;
+    return found != cpus.end() ? std::optional(found->second) : std::nullopt;
   }
 
   void look() {
@@ -284,10 +283,12 @@ Result<void> Participation::samples(const wire::ToParticipant::Samples& samples)
     if (samples.event(i) >= host.events) {
       return fail("the initiator sent a sample of an event that it did not announce");
     }
+    const auto cpu = host.cpu_of(samples.vcpu(i));
     host.timeline.add({.time = host.raw_of_tsc.other_at(samples.tsc(i)),
                        .ip = samples.ip(i),
-                       .cpu = host.cpu_of(samples.vcpu(i)),
-                       .event = static_cast<std::uint32_t>(host.first_event) + samples.event(i)});
+                       .cpu = cpu.value_or(samples.vcpu(i)),
+                       .event = static_cast<std::uint32_t>(host.first_event) + samples.event(i),
+                       .known_cpu = cpu.has_value()});
   }
   host.complete_to = std::max(host.complete_to, host.raw_of_tsc.other_at(samples.complete_to()));
   if (host.timeline.waiting() > kMostKept) {

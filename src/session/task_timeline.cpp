@@ -73,7 +73,8 @@ void TaskTimeline::runs(std::uint32_t cpu, const Task& task) {
 }
 
 void TaskTimeline::hand_out(const OutsideSample& sample, const perf::Sink& sink) {
-  const Task task = sample.cpu < running_.size() ? running_[sample.cpu] : Task();
+  const Task task =
+      sample.known_cpu && sample.cpu < running_.size() ? running_[sample.cpu] : Task();
   if (task.pid < 0 && unknown_++ == 0) {
     sink(perf::kOwnDomain, builder_.comm(sample.time, task.pid, task.tid, "[unknown]", false));
   }

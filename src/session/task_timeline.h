@@ -18,6 +18,7 @@ struct OutsideSample {
   std::uint64_t ip = 0;
   std::uint32_t cpu = 0;
   std::uint32_t event = 0;  // by the layout
+  bool known_cpu = true;    // false: no CPU of this system has that number
 };
 
 class TaskTimeline {

@@ -144,6 +144,13 @@ TEST_F(TaskTimelineTest, AfterLostSwitchesNobodyIsKnownUntilTheNext) {
   EXPECT_EQ(timeline_.unknown(), 1u);
 }
 
+TEST_F(TaskTimelineTest, OnACpuThatThisSystemDoesNotKnowNobodyRan) {
+  runs(100, 2, 7);
+  timeline_.add({.time = 150, .ip = 0x1000, .cpu = 2, .event = 0, .known_cpu = false});
+  sample(160, 2);
+  EXPECT_THAT(hand_out(1000), ElementsAre("comm [unknown]", "150 -1", "160 7"));
+}
+
 TEST_F(TaskTimelineTest, LateSamplesAreCountedAndNotLost) {
   runs(100, 0, 7);
   runs(200, 0, 9);
