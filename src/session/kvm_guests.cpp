@@ -160,6 +160,7 @@ Result<void> KvmGuests::settle_missing() {
 
 Result<void> KvmGuests::begin(const perf::Layout& layout, const fs::path& output, bool live,
                               const Cancelled& cancelled) {
+  look_at_host();
   layout_ = layout;
   output_ = output;
   if (live) {
@@ -348,7 +349,12 @@ void KvmGuests::learn_clock(Guest& guest, const Cancelled& cancelled) {
 
 perf::TscLook KvmGuests::look_at_host() {
   const perf::TscLook look = perf::look_at_tsc();
-  tsc_of_raw_.add(look.raw, look.tsc);
+  // What two looks are inexact by must be little beside what passes between them.
+  constexpr std::uint64_t kApart = 1'000'000;  // ns
+  if (look.raw - looked_at_ >= kApart) {
+    tsc_of_raw_.add(look.raw, look.tsc);
+    looked_at_ = look.raw;
+  }
   return look;
 }
 
@@ -421,6 +427,9 @@ void KvmGuests::take(perf::Bytes record) {
   if (samples_itself_only(guest) || connected(guest) == nullptr ||
       place->vcpu >= guest.clocks.size()) {
     return;
+  }
+  if (head.time > looked_at_) {
+    look_at_host();  // a time between two looks is exact, one beyond them is a guess
   }
   auto& samples = *guest.waiting.mutable_samples();
   samples.add_tsc(guest.clocks[place->vcpu].guest(tsc_of_raw_.other_at(head.time)));

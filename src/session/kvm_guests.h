@@ -155,6 +155,7 @@ class KvmGuests {
   std::unordered_map<std::int32_t, std::vector<std::uint64_t>> taken_;
   Peers peers_;
   perf::ClockRelation tsc_of_raw_;  // the host's
+  std::uint64_t looked_at_ = 0;     // raw clock: the last look in it
   std::uint64_t complete_to_ = 0;   // raw clock; 0: not known yet
   Clock::time_point sent_{};
   Clock::time_point clocks_read_{};

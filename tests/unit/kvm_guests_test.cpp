@@ -272,6 +272,27 @@ TEST_F(KvmGuestsTest, AnAgentIsSentTheSamplesOfItsMachineAndNoOthers) {
   EXPECT_THAT(record_.notes, IsEmpty());
 }
 
+TEST_F(KvmGuestsTest, TheFirstSamplesHaveTheirTime) {
+  perf::TscLook look;
+  Question::Samples all;
+  {
+    Agent agent(monitor_, {});
+    ASSERT_TRUE(begin());
+    std::this_thread::sleep_for(20ms);
+    look = perf::look_at_tsc();
+    time_ = look.raw;
+    take(kWeb, kWebVcpus[0], {1, 0});
+    conclude();
+    while (agent.sent.empty()) {
+      std::this_thread::sleep_for(1ms);
+    }
+    all = agent.sent[0];
+  }
+  constexpr double kOffset = -1000;  // KvmHost's
+  EXPECT_NEAR(static_cast<double>(static_cast<std::int64_t>(all.tsc(0) - look.tsc)), kOffset,
+              100'000);
+}
+
 TEST_F(KvmGuestsTest, AVcpuThatComesLateIsAskedAboutAtOnce) {
   constexpr std::int32_t kLate = 12;
   {
