@@ -109,7 +109,7 @@ Result<Recorded> read_whatever(const std::filesystem::path& source, Parts parts,
     // A pipe can be read once: perf's own form is the one for pipes.
     return !std::filesystem::is_regular_file(status) || is_perf_data(source)
                ? read_perf_data(source, parts, progress)
-                                : read_pprof(source, progress);
+               : read_pprof(source, progress);
   }
   if (!std::filesystem::exists(source / kProfileFile, error)) {
     return fail("{} is not a session: there is no {} in it.", source.string(), kProfileFile);
