@@ -28,7 +28,8 @@ TEST_F(KvmClockSession, TwoProcessesAtThreeToOneInEachGuestAreReportedSo) {
     ASSERT_EQ(result.status, 0) << result.err;
     for (const char* guest : {"guest1", "guest2"}) {
       EXPECT_EQ(domain(guest)["role"], "active");
-      expect_three_to_one(guest, "cpu-clock", 1500);
+      // Instructions are 3:1, time is so nearly: while the other guest runs, they take longer.
+      expect_three_to_one(guest, "cpu-clock", 1500, 6);
     }
     const Json notes = session_json()["notes"];
     EXPECT_TRUE(std::ranges::any_of(notes, [](const Json& note) {
