@@ -39,7 +39,6 @@ class Ring {
   int descriptor() const { return events_.front(); }
   // The kernel's identifiers of the events, in the order of open() and add().
   std::vector<std::uint64_t> ids() const;
-  std::size_t size() const { return events_.size(); }
   Result<void> enable();
   void disable();
 
