@@ -505,9 +505,9 @@ std::vector<std::string> Recorder::Impl::notes() const {
   }
   if (losses_.throttled != 0) {
     notes.push_back(fmt::format(
-        "The kernel paused sampling {} times, as it took too much time: fewer samples were taken "
-        "than asked for. A larger count or a lower frequency helps.",
-        losses_.throttled));
+        "The kernel paused sampling {}, as it took too much time: fewer samples were taken than "
+        "asked for. A larger count or a lower frequency helps.",
+        losses_.throttled == 1 ? "once" : fmt::format("{} times", losses_.throttled)));
   }
   return notes;
 }

@@ -14,28 +14,33 @@ namespace {
 class KvmClockSession : public SpinLab {
  protected:
   static void SetUpTestSuite() {
-    use(LabMachine::shared("kvm", {"--guests", "2", "--vcpus", "1", "--no-pmu"}), "host");
+    use(LabMachine::shared("kvm", {"--guests", "2", "--vcpus", "2", "--no-pmu"}), "host");
     copy_spin({"guest1", "guest2"});
   }
 };
 
+// By the time that the programs find themselves: instructions take longer while the other guest
+// runs, and a guest's kernel counts what its host takes away. At rates much above this the emulated
+// host's timer comes late.
 TEST_F(KvmClockSession, TwoProcessesAtThreeToOneInEachGuestAreReportedSo) {
-  for (const int turn : {100'000, 10'000}) {
-    SCOPED_TRACE(turn);
-    const auto result = record("-a -F 4000", [&] {
-      in_both(fmt::format("spin_a 1200 / {0} & spin_b 400 / {0} & wait", turn));
-    });
-    ASSERT_EQ(result.status, 0) << result.err;
-    for (const char* guest : {"guest1", "guest2"}) {
-      EXPECT_EQ(domain(guest)["role"], "active");
-      // Instructions are 3:1, time is so nearly: while the other guest runs, they take longer.
-      expect_three_to_one(guest, "cpu-clock", 1500, 6);
+  for (const int vcpus : {2, 1}) {
+    second_cpu_of_both(vcpus == 2);
+    for (const int turn : {100'000, 10'000}) {
+      SCOPED_TRACE(fmt::format("{} vCPUs, {} instructions a turn", vcpus, turn));
+      const auto result = record("-a -F 1000", [&] {
+        in_both(fmt::format("spin_a 6000mt / {0} & spin_b 2000mt / {0} & wait", turn));
+      });
+      ASSERT_EQ(result.status, 0) << result.err;
+      for (const char* guest : {"guest1", "guest2"}) {
+        EXPECT_EQ(domain(guest)["role"], "active");
+        expect_three_to_one(guest, "cpu-clock", 1500);
+      }
+      const Json notes = session_json()["notes"];
+      EXPECT_TRUE(std::ranges::any_of(notes, [](const Json& note) {
+        return note.get<std::string>().find("no counters") != std::string::npos;
+      })) << notes;
+      expect_conservation();
     }
-    const Json notes = session_json()["notes"];
-    EXPECT_TRUE(std::ranges::any_of(notes, [](const Json& note) {
-      return note.get<std::string>().find("no counters") != std::string::npos;
-    })) << notes;
-    expect_conservation();
   }
 }
 

@@ -55,11 +55,8 @@ TEST_F(KvmSession, TwoProcessesAtThreeToOneInEachGuestAreReportedSo) {
 }
 
 TEST_F(KvmSession, EverySampleIsOfItsTaskHoweverOftenTheyTakeTurns) {
-  constexpr char kSecond[] = "/sys/devices/system/cpu/cpu1/online";
   for (const int vcpus : {2, 1}) {
-    if (vcpus == 1) {
-      in_both(fmt::format("echo 0 > {}", kSecond));
-    }
+    second_cpu_of_both(vcpus == 2);
     for (const int turn : {100'000, 10'000}) {
       SCOPED_TRACE(fmt::format("{} vCPUs, {} instructions a turn", vcpus, turn));
       const auto result = record("-a -e instructions:100000 --domains guest1,guest2", [&] {
@@ -74,7 +71,7 @@ TEST_F(KvmSession, EverySampleIsOfItsTaskHoweverOftenTheyTakeTurns) {
       expect_conservation();
     }
   }
-  in_both(fmt::format("echo 1 > {}", kSecond));
+  second_cpu_of_both(true);
 }
 
 TEST_F(KvmSession, WithoutCountersTheClockTells) {

@@ -22,6 +22,10 @@ void SpinLab::in_both(const std::string& script) {
   EXPECT_EQ(other.get().status, 0);
 }
 
+void SpinLab::second_cpu_of_both(bool online) {
+  in_both(fmt::format("echo {:d} > /sys/devices/system/cpu/cpu1/online", online));
+}
+
 SpinLab::Spun SpinLab::spun(const std::string& guest, const std::string& event) {
   Spun result;
   for (const Json& row : rows()) {

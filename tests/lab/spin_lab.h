@@ -16,6 +16,7 @@ class SpinLab : public SessionLab {
 
   // In guest1 and guest2 at once.
   static void in_both(const std::string& script);
+  static void second_cpu_of_both(bool online);
 
   // User samples of the two programs' text, by the process that they are charged to.
   struct Spun {
