@@ -62,7 +62,7 @@ void ClockRelation::measure(Look& look) {
 void ClockRelation::add(std::uint64_t one, std::uint64_t other) {
   Look look{.one = one, .other = other};
   if (!looks_.empty()) {
-    if (one <= looks_.back().one) {
+    if (one <= looks_.back().one || one - looks_.back().one < apart_) {
       return;
     }
     measure(look);

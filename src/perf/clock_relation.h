@@ -11,8 +11,15 @@ namespace xenoprof::perf {
 
 class ClockRelation {
  public:
+  // A look that is nearer than `apart` to the one before, by the one clock, is not heeded: what two
+  // are inexact by must be little beside what passes between them.
+  explicit ClockRelation(std::uint64_t apart = 0) : apart_(apart) {}
+
   // What both said at the same moment; of the looks so far, the latest.
   void add(std::uint64_t one, std::uint64_t other);
+
+  // The one clock's time at the last look that was heeded; 0: there was none.
+  std::uint64_t latest() const { return looks_.empty() ? 0 : looks_.back().one; }
 
   // The other clock's time at `one`. Before two looks have been had both are taken to run alike.
   // Times outside of all looks go by the nearest two; 0 where the other clock had not begun.
@@ -28,6 +35,7 @@ class ClockRelation {
   };
   void measure(Look& look);
 
+  std::uint64_t apart_;
   std::deque<Look> looks_;
   // What passed between looks, without those where the other stood still.
   std::uint64_t steady_one_ = 0;

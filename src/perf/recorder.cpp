@@ -68,15 +68,13 @@ class Recorder::Impl {
   Result<void> start(const Sink& sink);
   void follow_cpus();
   void read(std::uint64_t horizon, const Sink& sink);
-  // For the end.
+  // Ends recording; what came until then is still to be read.
   void finish();
   std::vector<std::string> notes() const;
 
   void remember_reading();
   // Whatever is as old as this has been read.
   std::uint64_t settled();
-
-  void disable();
 
   std::vector<int> descriptors_;  // that are waited for
   RecorderLosses losses_;
@@ -181,12 +179,6 @@ void Recorder::Impl::finish(CpuRings& cpu) {
   tell_the_rest(cpu.sideband, cpu.cpu, Origin::kSideband);
 }
 
-void Recorder::Impl::finish() {
-  for (CpuRings& cpu : cpus_) {
-    finish(cpu);
-  }
-}
-
 // PERF_RECORD_LOST comes with the next record that finds room: what was lost after the last one is
 // counted, but has no record.
 void Recorder::Impl::tell_the_rest(EventRing& source, int cpu, Origin origin) {
@@ -283,7 +275,7 @@ Result<void> Recorder::Impl::start(const Sink& sink) {
   return {};
 }
 
-void Recorder::Impl::disable() {
+void Recorder::Impl::finish() {
   for (CpuRings& cpu : cpus_) {
     if (cpu.samples) {
       cpu.samples->ring.disable();
@@ -291,6 +283,9 @@ void Recorder::Impl::disable() {
   }
   for (CpuRings& cpu : cpus_) {
     cpu.sideband.ring.disable();
+  }
+  for (CpuRings& cpu : cpus_) {
+    finish(cpu);
   }
 }
 
@@ -563,7 +558,6 @@ void Recorder::drain(const Sink& sink) {
 }
 
 void Recorder::stop(const Sink& sink) {
-  impl_->disable();
   impl_->finish();
   impl_->read(~std::uint64_t{0}, sink);
 }

@@ -349,12 +349,7 @@ void KvmGuests::learn_clock(Guest& guest, const Cancelled& cancelled) {
 
 perf::TscLook KvmGuests::look_at_host() {
   const perf::TscLook look = perf::look_at_tsc();
-  // What two looks are inexact by must be little beside what passes between them.
-  constexpr std::uint64_t kApart = 1'000'000;  // ns
-  if (look.raw - looked_at_ >= kApart) {
-    tsc_of_raw_.add(look.raw, look.tsc);
-    looked_at_ = look.raw;
-  }
+  tsc_of_raw_.add(look.raw, look.tsc);
   return look;
 }
 
@@ -428,7 +423,7 @@ void KvmGuests::take(perf::Bytes record) {
       place->vcpu >= guest.clocks.size()) {
     return;
   }
-  if (head.time > looked_at_) {
+  if (head.time > tsc_of_raw_.latest()) {
     look_at_host();  // a time between two looks is exact, one beyond them is a guess
   }
   auto& samples = *guest.waiting.mutable_samples();

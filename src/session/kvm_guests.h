@@ -154,9 +154,8 @@ class KvmGuests {
   // are not known yet.
   std::unordered_map<std::int32_t, std::vector<std::uint64_t>> taken_;
   Peers peers_;
-  perf::ClockRelation tsc_of_raw_;  // the host's
-  std::uint64_t looked_at_ = 0;     // raw clock: the last look in it
-  std::uint64_t complete_to_ = 0;   // raw clock; 0: not known yet
+  perf::ClockRelation tsc_of_raw_{1'000'000};  // ns; the host's
+  std::uint64_t complete_to_ = 0;              // raw clock; 0: not known yet
   Clock::time_point sent_{};
   Clock::time_point clocks_read_{};
   Clock::time_point searched_{};

@@ -75,8 +75,7 @@ struct HostSamples {
   std::size_t first_event;  // of the layout's: this system's own are before
   std::size_t events;
   TaskTimeline timeline;
-  perf::ClockRelation raw_of_tsc;
-  std::uint64_t looked_at = 0;  // raw clock: the last look in it
+  perf::ClockRelation raw_of_tsc{1'000'000};  // ticks
   std::unordered_map<std::uint32_t, std::uint32_t> cpus = cpus_by_apic_id();
   Clock::time_point cpus_read = Clock::now();
   std::uint64_t complete_to = 0;  // raw clock: older ones do not follow
@@ -93,13 +92,8 @@ struct HostSamples {
   }
 
   void look() {
-    // What two looks are inexact by must be little beside what passes between them.
-    constexpr std::uint64_t kApart = 1'000'000;  // ns
     const perf::TscLook now = perf::look_at_tsc();
-    if (now.raw - looked_at >= kApart) {
-      raw_of_tsc.add(now.tsc, now.raw);
-      looked_at = now.raw;
-    }
+    raw_of_tsc.add(now.tsc, now.raw);
   }
 };
 

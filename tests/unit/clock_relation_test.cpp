@@ -57,6 +57,17 @@ TEST(ClockRelation, LooksThatGoBackAreNotHeeded) {
   EXPECT_EQ(clocks.other_at(1500), 10'500u);
 }
 
+TEST(ClockRelation, LooksThatAreTooNearAreNotHeeded) {
+  ClockRelation clocks(1000);
+  EXPECT_EQ(clocks.latest(), 0u);
+  clocks.add(5000, 10'000);
+  clocks.add(5999, 99'000);
+  EXPECT_EQ(clocks.latest(), 5000u);
+  clocks.add(6000, 11'000);
+  EXPECT_EQ(clocks.latest(), 6000u);
+  EXPECT_EQ(clocks.other_at(5500), 10'500u);
+}
+
 // A guest's clock while the guest is paused: half a second between looks each 100 ms.
 TEST(ClockRelation, AClockThatStoodStillGoesByTheNearerLook) {
   constexpr std::uint64_t kMs = 1'000'000;
