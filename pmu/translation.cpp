@@ -13,8 +13,6 @@
 namespace xenoprof::pmu {
 namespace {
 
-constexpr uint64_t kResetVector = 0xfffffff0;
-
 // The longest encoding of a PMU instruction looked for: a segment prefix or two before two bytes.
 constexpr size_t kLongestPmuInstruction = 4;
 
@@ -151,7 +149,7 @@ void instrument(qemu_plugin_tb* tb, const Surroundings& surroundings, const Geom
                 qemu_plugin_vcpu_udata_cb_t on_pmu_instruction) {
   const SourceSet sources = counted_sources();
   const uint64_t address = qemu_plugin_tb_vaddr(tb);
-  if (address == kResetVector) {
+  if (begins_machine(address, surroundings)) {
     qemu_plugin_register_vcpu_tb_exec_cb(tb, on_reset_vector, QEMU_PLUGIN_CB_NO_REGS, nullptr);
   }
   if (sources == 0) {

@@ -32,6 +32,13 @@ struct Surroundings {
   bool code64;
 };
 
+// The first code to run after a machine reset, known by more than its address: a guest of a
+// hypervisor begins there too, and a program may have code there.
+constexpr uint64_t kResetVector = 0xfffffff0;
+constexpr bool begins_machine(uint64_t address, const Surroundings& surroundings) {
+  return address == kResetVector && surroundings.mode == kKernel && !surroundings.code64;
+}
+
 void instrument(qemu_plugin_tb* tb, const Surroundings& surroundings, const Geometry& geometry,
                 qemu_plugin_vcpu_udata_cb_t on_pmu_instruction);
 

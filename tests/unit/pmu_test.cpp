@@ -7,6 +7,7 @@
 
 #include "counters.h"
 #include "instruction.h"
+#include "translation.h"
 
 namespace xenoprof::pmu {
 namespace {
@@ -304,6 +305,22 @@ TEST(Counters, SayWhatMustBeCounted) {
   EXPECT_EQ(counters.sources(), bits(kInstructions) | bits(kWaitCycles) | bits(kBranches));
   counters.write_select(0, kCyclesEvent | kBoth, Totals{});
   EXPECT_EQ(counters.sources(), bits(kBranches));
+}
+
+TEST(MachineReset, IsWhatTheMachinesOwnKernelModeRunsAtTheResetVector) {
+  EXPECT_TRUE(begins_machine(0xfffffff0, {kKernel, false}));
+  EXPECT_FALSE(begins_machine(0xfffffff1, {kKernel, false}));
+}
+
+TEST(MachineReset, IsNotTheStartOfAGuest) {
+  EXPECT_FALSE(begins_machine(0xfffffff0, {kGuestKernel, false}));
+  EXPECT_FALSE(begins_machine(0xfffffff0, {kGuestUser, false}));
+}
+
+TEST(MachineReset, IsNotOtherCodeAtTheSameAddress) {
+  EXPECT_FALSE(begins_machine(0xfffffff0, {kUser, false}));
+  EXPECT_FALSE(begins_machine(0xfffffff0, {kUser, true}));
+  EXPECT_FALSE(begins_machine(0xfffffff0, {kKernel, true}));
 }
 
 InstructionKind kind(std::initializer_list<uint8_t> bytes) {
