@@ -4,14 +4,15 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <string>
 #include <vector>
 
 #include "cli/exit_status.h"
 #include "cli/session_options.h"
+#include "cli/terminal.h"
 #include "hypervisor/event_codes.h"
 #include "hypervisor/xen_domains.h"
+#include "model/text.h"
 #include "session/agent_channel.h"
 #include "session/participant.h"
 #include "session/vchan.h"
@@ -22,7 +23,7 @@ namespace {
 
 void tell(const Result<void>& session) {
   if (!session) {
-    fmt::print(stderr, "xenoprof: a session ended early: {}\n", session.error().message);
+    say("xenoprof: a session ended early: " + printable(session.error().message));
   }
 }
 

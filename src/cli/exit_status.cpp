@@ -2,15 +2,15 @@
 #include "cli/exit_status.h"
 
 #include <CLI/Error.hpp>
-#include <cstdio>
 
+#include "cli/terminal.h"
 #include "model/text.h"
 
 namespace xenoprof {
 
 void throw_status(const Result<int>& status) {
   if (!status) {
-    fmt::print(stderr, "xenoprof: {}\n", printable(status.error().message));
+    say("xenoprof: " + printable(status.error().message));
     throw CLI::RuntimeError(kExitError);
   }
   if (*status != kExitWhole) {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -32,9 +33,20 @@ int run_lab(char** argv) {
   return 127;
 }
 
+// Else the first files opened would be stdin, stdout or stderr, and a complaint would go into the
+// session's data.
+void open_standard_streams() {
+  for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; ++stream) {
+    if (::fcntl(stream, F_GETFD) < 0) {
+      (void)!::open("/dev/null", O_RDWR);  // the lowest number that is free: this one
+    }
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  open_standard_streams();
   if (argc > 1 && std::strcmp(argv[1], "lab") == 0) {
     return run_lab(argv);
   }

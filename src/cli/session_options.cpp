@@ -7,9 +7,9 @@
 #include <cerrno>
 #include <charconv>
 #include <csignal>
-#include <cstdio>
 #include <cstring>
 
+#include "cli/terminal.h"
 #include "hypervisor/event_codes.h"
 #include "model/text.h"
 
@@ -153,7 +153,11 @@ void catch_interrupts() {
   action.sa_handler = [](int) { signalled = 1; };
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
-  ::sigaction(SIGHUP, &action, nullptr);
+  struct sigaction inherited {};
+  ::sigaction(SIGHUP, nullptr, &inherited);
+  if (inherited.sa_handler != SIG_IGN) {  // nohup
+    ::sigaction(SIGHUP, &action, nullptr);
+  }
 }
 
 bool interrupted() {
@@ -170,13 +174,14 @@ void summarise(const SessionResult& result, const std::filesystem::path& output)
     }
   }
   for (const std::string& note : result.record.notes) {
-    fmt::print(stderr, "xenoprof: {}\n", printable(note));
+    say("xenoprof: " + printable(note));
   }
-  fmt::print(stderr, "{:.1f} s, {} samples from {} domain{}, {} lost{}\n", result.record.seconds,
-             with_separators(taken), result.record.domains.size(),
-             result.record.domains.size() == 1 ? "" : "s",
-             lost == 0 ? "none" : with_separators(lost),
-             output.empty() ? "" : fmt::format(": `xenoprof report {}`", output.string()));
+  const auto plural = [](std::size_t count) { return count == 1 ? "" : "s"; };
+  const std::size_t domains = result.record.domains.size();
+  say(fmt::format("{:.1f} s, {} sample{} from {} domain{}, {} lost{}", result.record.seconds,
+                  with_separators(taken), plural(taken), domains, plural(domains),
+                  lost == 0 ? "none" : with_separators(lost),
+                  output.empty() ? "" : fmt::format(": `xenoprof report {}`", output.string())));
 }
 
 }  // namespace xenoprof

@@ -51,6 +51,12 @@ TextStyle style_of_output() {
   return {.width = width_of_output(), .colour = wants_colour()};
 }
 
+void say(std::string_view line) {
+  // In one piece: others may write there, too.
+  const std::string whole = std::string(line) + '\n';
+  std::fwrite(whole.data(), 1, whole.size(), stderr);
+}
+
 Result<void> print(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
     return fail("The output cannot be written: {}.", std::strerror(errno));

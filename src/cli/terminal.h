@@ -17,6 +17,9 @@ namespace xenoprof {
 // Of a text on stdout: as wide as the terminal ($COLUMNS goes before), coloured only there.
 TextStyle style_of_output();
 
+// A line on stderr. Where that is closed or full nobody is told, and the command goes on.
+void say(std::string_view line);
+
 // On stdout, whole or not at all.
 Result<void> print(std::string_view text);
 

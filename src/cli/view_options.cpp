@@ -2,8 +2,8 @@
 #include "cli/view_options.h"
 
 #include <algorithm>
-#include <cstdio>
 
+#include "cli/terminal.h"
 #include "model/text.h"
 
 namespace xenoprof {
@@ -110,7 +110,7 @@ Result<Recorded> read_and_complain(const std::string& path, Parts parts, bool pr
   line.clear();
   if (recorded) {
     for (const std::string& note : recorded->notes) {
-      fmt::print(stderr, "xenoprof: {}\n", printable(note));
+      say("xenoprof: " + printable(note));
     }
   }
   return recorded;

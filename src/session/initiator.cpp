@@ -596,9 +596,13 @@ Result<SessionResult> run_session(const SessionRequest& request, const Cancelled
         "part while `xenoprof agent` runs in it");
   }
   Session session(request, std::move(*device), cancelled);
-  const bool keeps = !request.output.empty();
-  if (auto opened = keeps ? open_output(request.output) : Result<void>(); !opened) {
-    return std::unexpected(opened.error());
+  std::optional<OutputFolder> output;
+  if (!request.output.empty()) {
+    auto opened = OutputFolder::open(request.output);
+    if (!opened) {
+      return std::unexpected(opened.error());
+    }
+    output.emplace(*std::move(opened));
   }
   Result<void> done = session.choose();
   for (auto step : {&Session::introduce, &Session::agree_on_events, &Session::begin}) {
@@ -610,21 +614,14 @@ Result<SessionResult> run_session(const SessionRequest& request, const Cancelled
     done = started();
   }
   if (!done) {
-    if (keeps) {
-      discard_output(request.output);
-    }
     return std::unexpected(done.error());
   }
-  if (keeps) {
-    settle_output(request.output);
+  if (output) {
+    output->begun();
   }
   done = session.run(keep_going);
   session.end();
-  auto result = session.conclude(done);
-  if (keeps) {
-    remove_outdated(request.output);
-  }
-  return result;
+  return session.conclude(done);
 }
 
 }  // namespace xenoprof

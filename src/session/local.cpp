@@ -18,6 +18,7 @@
 #include <string_view>
 #include <utility>
 
+#include "hypervisor/kvm_machines.h"
 #include "perf/ring_reader.h"
 #include "pprof/pprof.h"
 #include "session/accounting.h"
@@ -143,6 +144,7 @@ class LocalSession {
 
  private:
   Result<void> choose_events();
+  void note_machines();
   perf::Sink sink() {
     return [this](std::uint16_t, perf::Bytes record) {
       data_->add_own(record);
@@ -204,6 +206,12 @@ Result<void> LocalSession::choose_events() {
   layout_.call_chains = request_.call_chains;
   layout_.stack_bytes = request_.stack_bytes;
   for (perf::CountedEvent& event : events) {
+    if (refused >= kOwnUserCodeOnly && event.counting.exclude_user) {
+      return fail(
+          "event '{}' is of the kernel alone, and kernel.perf_event_paranoid is {}: that is for "
+          "root or CAP_PERFMON",
+          event.event.name, refused);
+    }
     event.counting.exclude_kernel |= refused >= kOwnUserCodeOnly;
     event.counting.guests = guests_ && request_.guests.sampling != GuestSampling::kByGuest;
     layout_.events.push_back(std::move(event.event));
@@ -212,11 +220,28 @@ Result<void> LocalSession::choose_events() {
   return {};
 }
 
+// Events of a process leave its guest out, and look as if they had a bit of it: the instruction
+// after an exit.
+void LocalSession::note_machines() {
+  const auto machines =
+      request_.processes.empty() ? Result<std::vector<KvmMachine>>{} : list_kvm_machines();
+  for (const std::int32_t process : request_.processes) {
+    if (machines && std::ranges::count(*machines, process_of(process), &KvmMachine::process) != 0) {
+      notes_.push_back(fmt::format(
+          "Process {} is a virtual machine's: what runs in its guest is left out. A session of the "
+          "whole system (-a) has it.",
+          process));
+    }
+  }
+}
+
 Result<void> LocalSession::prepare(const Cancelled& cancelled) {
   if (request_.processes.empty()) {
     auto guests = KvmGuests::find(request_.guests);
     if (guests && guests->any()) {
       guests_ = std::move(*guests);
+    } else if (guests && asks_for_guests(request_.guests)) {
+      notes_.push_back("No virtual machine ran here when the session began.");
     } else if (!guests && asks_for_guests(request_.guests)) {
       return std::unexpected(guests.error());
     } else if (!guests) {
@@ -230,6 +255,7 @@ Result<void> LocalSession::prepare(const Cancelled& cancelled) {
   if (!threads) {
     return std::unexpected(threads.error());
   }
+  note_machines();
   // A command is waited for by whoever began it.
   if (!request_.from_exec) {
     auto followed = open_processes(request_.processes);
@@ -477,28 +503,25 @@ Result<SessionResult> run_local_session(const LocalRequest& request, const Cance
                                         const std::function<Result<void>()>& started,
                                         const KeepGoing& keep_going) {
   LocalSession session(request);
-  const bool keeps = !request.output.empty();
-  if (auto opened = keeps ? open_output(request.output) : Result<void>(); !opened) {
-    return std::unexpected(opened.error());
+  std::optional<OutputFolder> output;
+  if (!request.output.empty()) {
+    auto opened = OutputFolder::open(request.output);
+    if (!opened) {
+      return std::unexpected(opened.error());
+    }
+    output.emplace(*std::move(opened));
   }
   Result<void> done = session.prepare(cancelled);
   if (done) {
     done = session.start(started);
   }
   if (!done) {
-    if (keeps) {
-      discard_output(request.output);
-    }
     return std::unexpected(done.error());
   }
-  if (keeps) {
-    settle_output(request.output);
+  if (output) {
+    output->begun();
   }
-  auto result = session.conclude(session.run(keep_going));
-  if (keeps) {
-    remove_outdated(request.output);
-  }
-  return result;
+  return session.conclude(session.run(keep_going));
 }
 
 }  // namespace xenoprof

@@ -2,6 +2,7 @@
 #include "session/output_folder.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -18,10 +19,15 @@ namespace fs = std::filesystem;
 constexpr char kReserveFile[] = ".reserve";
 constexpr off_t kReserveSize = 4 << 20;
 
-// One that was killed has no session.json yet, but its reserve is still there.
+bool is_whole(const fs::path& folder) {
+  std::error_code error;
+  return fs::exists(folder / kSessionFile, error) && fs::exists(folder / kProfileFile, error);
+}
+
+// One that was killed is not whole, but its reserve is still there.
 bool is_session(const fs::path& folder) {
   std::error_code error;
-  return fs::exists(folder / kSessionFile, error) || fs::exists(folder / kReserveFile, error);
+  return is_whole(folder) || fs::exists(folder / kReserveFile, error);
 }
 
 fs::path beside(const fs::path& folder, const char* suffix) {
@@ -39,55 +45,6 @@ fs::path outdated(const fs::path& folder) {
   return beside(folder, ".outdated");
 }
 
-}  // namespace
-
-Result<void> open_output(const fs::path& folder) {
-  std::error_code error;
-  if (is_session(aside(folder)) && !fs::exists(folder / kSessionFile, error)) {
-    discard_output(folder);  // of one that was killed before it had begun
-  }
-  remove_outdated(folder);
-  if (is_session(folder)) {
-    if (fs::exists(old(folder), error) && !is_session(old(folder))) {
-      return fail(
-          "{} is no session, and in the way of the earlier one: choose another place with -o",
-          old(folder).string());
-    }
-    fs::rename(folder, aside(folder), error);
-    if (error) {
-      return fail("cannot move the earlier session {} aside: {}", folder.string(), error.message());
-    }
-  }
-  fs::create_directories(folder, error);
-  if (error) {
-    discard_output(folder);
-    return fail("cannot make the folder {}: {}", folder.string(), error.message());
-  }
-  if (!fs::is_empty(folder, error)) {
-    return fail("{} is there and is no session: choose another place with -o", folder.string());
-  }
-  const fs::path reserve = folder / kReserveFile;
-  const int fd = ::open(reserve.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-  const int failed = fd < 0 ? errno : ::posix_fallocate(fd, 0, kReserveSize);
-  if (fd >= 0) {
-    ::close(fd);
-  }
-  if (failed != 0) {
-    discard_output(folder);
-    return fail("cannot write into {}: {}; choose another place with -o", folder.string(),
-                std::strerror(failed));
-  }
-  return {};
-}
-
-void settle_output(const fs::path& folder) {
-  std::error_code ignored;
-  if (is_session(aside(folder))) {
-    fs::rename(old(folder), outdated(folder), ignored);
-    fs::rename(aside(folder), old(folder), ignored);
-  }
-}
-
 void remove_outdated(const fs::path& folder) {
   std::error_code ignored;
   if (is_session(outdated(folder))) {
@@ -95,12 +52,14 @@ void remove_outdated(const fs::path& folder) {
   }
 }
 
-void release_reserve(const fs::path& folder) {
+void put_back(const fs::path& folder) {
   std::error_code ignored;
-  fs::remove(folder / kReserveFile, ignored);
+  if (is_session(aside(folder))) {
+    fs::rename(aside(folder), folder, ignored);
+  }
 }
 
-void discard_output(const fs::path& folder) {
+void discard(const fs::path& folder, bool made) {
   std::error_code ignored;
   release_reserve(folder);
   for (const auto& entry : fs::directory_iterator(folder, ignored)) {
@@ -108,10 +67,107 @@ void discard_output(const fs::path& folder) {
       fs::remove(entry.path(), ignored);
     }
   }
-  fs::remove(folder, ignored);  // only if nothing else is in it
-  if (is_session(aside(folder))) {
-    fs::rename(aside(folder), folder, ignored);
+  if (made) {
+    ::rmdir(folder.c_str());  // nothing but a folder, and only if nothing else is in it
   }
+  put_back(folder);
+}
+
+// An error: another session records into it. None that is open: there is no folder, or its file
+// system has no locks.
+Result<FileDescriptor> lock(const fs::path& folder) {
+  FileDescriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (opened && ::flock(opened.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    return fail("another session is recording into {}: choose another place with -o",
+                folder.string());
+  }
+  return opened;
+}
+
+Result<void> reserve(const fs::path& folder) {
+  const fs::path file = folder / kReserveFile;
+  const FileDescriptor opened(::open(file.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+  const int failed = !opened ? errno : ::posix_fallocate(opened.get(), 0, kReserveSize);
+  if (failed != 0) {
+    return fail("cannot write into {}: {}; choose another place with -o", folder.string(),
+                std::strerror(failed));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<OutputFolder> OutputFolder::open(const fs::path& path) {
+  auto locked = lock(path);
+  if (!locked) {
+    return std::unexpected(locked.error());
+  }
+  std::error_code error;
+  if (is_session(aside(path)) && fs::exists(path / kReserveFile, error)) {
+    discard(path, true);  // of one that was killed before it had begun
+  }
+  remove_outdated(path);
+  if (is_session(path)) {
+    if (fs::exists(old(path), error) && !is_session(old(path))) {
+      return fail(
+          "{} is no session, and in the way of the earlier one: choose another place with -o",
+          old(path).string());
+    }
+    fs::rename(path, aside(path), error);
+    if (error) {
+      return fail("cannot move the earlier session {} aside: {}", path.string(), error.message());
+    }
+  }
+  const bool made = fs::create_directories(path, error);
+  if (error) {
+    put_back(path);
+    return fail("cannot make the folder {}: {}", path.string(), error.message());
+  }
+  if (made) {
+    locked = lock(path);
+  }
+  if (!locked) {
+    return std::unexpected(locked.error());
+  }
+  if (!fs::is_empty(path, error)) {
+    return fail("{} is there and is no session: choose another place with -o", path.string());
+  }
+  OutputFolder folder(path, *std::move(locked), made);
+  if (auto done = reserve(path); !done) {
+    return std::unexpected(done.error());
+  }
+  return folder;
+}
+
+OutputFolder::OutputFolder(OutputFolder&& other) noexcept
+    : path_(std::exchange(other.path_, {})),
+      lock_(std::move(other.lock_)),
+      made_(other.made_),
+      begun_(other.begun_) {}
+
+OutputFolder::~OutputFolder() {
+  if (path_.empty()) {
+    return;
+  }
+  if (begun_) {
+    remove_outdated(path_);
+  } else {
+    discard(path_, made_);
+  }
+}
+
+void OutputFolder::begun() {
+  begun_ = true;
+  std::error_code ignored;
+  if (is_session(aside(path_))) {
+    fs::rename(old(path_), outdated(path_), ignored);
+    fs::rename(aside(path_), old(path_), ignored);
+  }
+}
+
+void release_reserve(const fs::path& folder) {
+  std::error_code ignored;
+  fs::remove(folder / kReserveFile, ignored);
 }
 
 }  // namespace xenoprof

@@ -3,26 +3,40 @@
 #pragma once
 
 #include <filesystem>
+#include <utility>
 
 #include "model/result.h"
+#include "session/file_descriptor.h"
 
 namespace xenoprof {
 
-// Makes the folder. An earlier session there, also one that was killed, steps aside; anything else
-// is not ours to touch. To be called by who holds the driver: nobody else records.
-Result<void> open_output(const std::filesystem::path& folder);
+class OutputFolder {
+ public:
+  // Makes the folder and locks it for as long as this lives. An earlier session there, also one
+  // that was killed, steps aside; one that still records, and anything else, is not ours to touch.
+  static Result<OutputFolder> open(const std::filesystem::path& path);
+  OutputFolder(OutputFolder&& other) noexcept;
+  OutputFolder& operator=(OutputFolder&&) = delete;
+  // Of a session that did not come about: takes away what open() and it made, and puts the earlier
+  // one back.
+  ~OutputFolder();
 
-// The session has begun: the earlier one becomes DIR.old, in the place of the one that is there.
-// Takes no time of the session's: what that one held is removed later.
-void settle_output(const std::filesystem::path& folder);
-void remove_outdated(const std::filesystem::path& folder);
+  // The session has begun: the earlier one becomes DIR.old, in the place of the one that is there.
+  // Takes no time of the session's: what that one held is removed at the end.
+  void begun();
+
+ private:
+  OutputFolder(std::filesystem::path path, FileDescriptor lock, bool made)
+      : path_(std::move(path)), lock_(std::move(lock)), made_(made) {}
+
+  std::filesystem::path path_;  // empty: moved from
+  FileDescriptor lock_;
+  bool made_;
+  bool begun_ = false;
+};
 
 // Gives the room back that was kept for profile and session.json: a disk that the perf.data filled
 // up must not cost those.
 void release_reserve(const std::filesystem::path& folder);
-
-// After a session that did not come about: takes away what open_output() and it made, and puts the
-// earlier one back.
-void discard_output(const std::filesystem::path& folder);
 
 }  // namespace xenoprof

@@ -59,13 +59,66 @@ TEST_F(Record, WhatPerfWritesIntoAPipeIsRead) {
 TEST_F(Record, OneThatWasKilledWhileItBeganTakesNothingAway) {
   // As such a one leaves it.
   const auto [text, good] = run(
-      "cd $T; mkdir s.before s s.old; touch s.before/session.json s/.reserve s.old/session.json; "
+      "cd $T; mkdir s.before s s.old; "
+      "for name in session.json profile.pb.gz; do touch s.before/$name s.old/$name; done; "
+      "touch s/.reserve; "
       "echo good >s.before/mark; echo older >s.old/mark; "
       "$B/xenoprof record --no-progress -e cpu-clock -o s -- $B/busy spend 50 2>/dev/null; echo "
       "$?; "
       "cat s.old/mark; ls -d s*; ls s");
   EXPECT_TRUE(good);
   EXPECT_EQ(text, "0\ngood\ns\ns.old\nhost.perf.data\nprofile.pb.gz\nsession.json\n");
+}
+
+TEST_F(Record, WhatIsNoSessionIsInTheWayAndStays) {
+  const auto [text, good] =
+      run("cd $T; echo mine >file; ln -s nowhere link; mkdir folder empty; "
+          "echo mine >folder/session.json; "
+          "for name in file link folder; do for again in 1 2; do "
+          "$B/xenoprof record --no-progress -e cpu-clock -o $name -- $B/busy spend 50 2>&1; done; "
+          "done; $B/xenoprof record -e cpu-clock -o empty -- /not/there 2>/dev/null; "
+          "cat file folder/session.json; readlink link; ls -d f* l* e*");
+  EXPECT_TRUE(good);
+  EXPECT_EQ(text,
+            "xenoprof: cannot make the folder file: Not a directory\n"
+            "xenoprof: cannot make the folder file: Not a directory\n"
+            "xenoprof: cannot make the folder link: File exists\n"
+            "xenoprof: cannot make the folder link: File exists\n"
+            "xenoprof: folder is there and is no session: choose another place with -o\n"
+            "xenoprof: folder is there and is no session: choose another place with -o\n"
+            "mine\nmine\nnowhere\nempty\nfile\nfolder\nlink\n");
+}
+
+TEST_F(Record, WhereAnotherSessionRecordsIsNoPlaceForThis) {
+  const auto [text, good] =
+      run("cd $T; $B/xenoprof record --no-progress -e cpu-clock -o s -- sh -c "
+          "'touch begun; until [ -e end ]; do sleep 0.01; done' 2>/dev/null & "
+          "cd $T; until [ -e begun ]; do sleep 0.01; done; "
+          "$B/xenoprof record -e cpu-clock -o s -- $B/busy spend 50 2>&1; echo $?; touch end; "
+          "wait $!; ls -d s*; ls s; "
+          "$B/xenoprof report s | head -n 1 | grep -o 'touch begun'");
+  EXPECT_TRUE(good);
+  EXPECT_EQ(text,
+            "xenoprof: another session is recording into s: choose another place with -o\n1\n"
+            "s\nhost.perf.data\nprofile.pb.gz\nsession.json\ntouch begun\n");
+}
+
+TEST_F(Record, GoesOnAfterAHangUpUnderNohup) {
+  const auto [text, good] =
+      run("cd $T; nohup $B/xenoprof record --no-progress -e cpu-clock -o s -- sh -c "
+          "'kill -HUP $PPID; sleep 0.3; touch whole' >/dev/null 2>&1; ls -d s* w*");
+  EXPECT_TRUE(good);
+  EXPECT_EQ(text, "s\nwhole\n");
+}
+
+TEST_F(Record, NeedsNobodyToComplainTo) {
+  const auto [text, good] =
+      run("cd $T; $B/xenoprof record -e cpu-clock -o closed -- $B/busy spend 50 2>&-; echo $?; "
+          "$B/xenoprof record -e cpu-clock -o full -- $B/busy spend 50 2>/dev/full; echo $?; "
+          "$B/xenoprof record -e cpu-clock -o none -- /not/there 2>&-; echo $?; "
+          "$B/xenoprof report closed | grep -c 'one each'; ls -d c* f*");
+  EXPECT_TRUE(good);
+  EXPECT_EQ(text, "0\n0\n1\n1\nclosed\nfull\n");
 }
 
 TEST_F(Record, AThreadMayNameItsProcess) {
