@@ -101,8 +101,8 @@ Result<CountedEvent> find_counted_event(std::string_view text, std::uint64_t fre
     }
     if (status != PFM_SUCCESS) {
       return fail(
-          "event '{}': {}. Names are perf's or libpfm4's for this CPU, with a count if wanted, as "
-          "in instructions:1000000; `xenoprof list` shows them.",
+          "event '{}': {}. Names are perf's or libpfm4's for this CPU, with modifiers and then a "
+          "count if wanted, as in instructions:u:1000000; `xenoprof list` shows them.",
           name, pfm_strerror(status));
     }
     found.counting = {.type = attr.type,

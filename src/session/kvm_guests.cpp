@@ -26,6 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
+constexpr std::string_view kAll = "all";  // among the domains: every machine
 constexpr auto kSendEvery = 500ms;
 // Within one of the agent's largest messages, at 25 bytes a sample.
 constexpr int kSendAtOnce = 2000;
@@ -56,19 +57,38 @@ Result<KvmGuests> KvmGuests::find(const GuestsRequest& request, fs::path root,
   for (KvmMachine& machine : *machines) {
     guests.add(std::move(machine));
   }
-  const auto known = [&](const std::string& name) {
-    return name == "all" || std::ranges::any_of(guests.guests_, [&](const Guest& guest) {
-             return guest.machine.name == name;
-           });
-  };
-  for (const auto* names : {&request.domains, &request.passive}) {
-    for (const std::string& name : *names) {
-      if (!known(name)) {
-        return fail("no machine of this host is called {}; `xenoprof list` shows them", name);
-      }
-    }
+  if (auto good = guests.check_names(); !good) {
+    return std::unexpected(good.error());
   }
   return guests;
+}
+
+Result<void> KvmGuests::check_names() const {
+  const auto is_in = [](const std::vector<std::string>& names, const std::string& name) {
+    return std::ranges::find(names, name) != names.end();
+  };
+  std::vector<std::string> names = request_.passive;
+  for (const std::string& name : request_.domains) {
+    if (is_in(request_.passive, name)) {
+      return fail("{} is asked for as active and as passive; it can be one of them", name);
+    }
+    if (name != kAll) {
+      names.push_back(name);
+    }
+  }
+  for (const auto& [name, unused] : request_.kernel_symbols) {
+    if (is_in(request_.domains, name)) {
+      return fail("--kernel-symbols names '{}', whose agent tells its kernel's names itself", name);
+    }
+    names.push_back(name);
+  }
+  for (const std::string& name : names) {
+    if (std::ranges::none_of(guests_,
+                             [&](const Guest& guest) { return guest.machine.name == name; })) {
+      return fail("no machine of this host is called {}; `xenoprof list` shows them", name);
+    }
+  }
+  return {};
 }
 
 void KvmGuests::add(KvmMachine machine) {
@@ -95,7 +115,12 @@ std::vector<std::uint64_t> KvmGuests::taken_of(const Guest& guest) const {
 
 bool KvmGuests::must_take_part(const std::string& name) const {
   return std::ranges::any_of(request_.domains,
-                             [&](const std::string& one) { return one == "all" || one == name; });
+                             [&](const std::string& one) { return one == kAll || one == name; });
+}
+
+bool KvmGuests::may_take_part(const std::string& name) const {
+  return std::ranges::find(request_.passive, name) == request_.passive.end() &&
+         (request_.domains.empty() || must_take_part(name));
 }
 
 // All at once: each that does not answer takes seconds.
@@ -103,7 +128,7 @@ void KvmGuests::dial_all() {
   std::vector<std::future<Result<std::unique_ptr<Channel>>>> dialled(guests_.size());
   for (std::size_t i = 0; i < guests_.size(); ++i) {
     const KvmMachine& machine = guests_[i].machine;
-    if (std::ranges::find(request_.passive, machine.name) == request_.passive.end()) {
+    if (may_take_part(machine.name)) {
       dialled[i] = std::async(std::launch::async, [&machine] { return dial_agent(machine); });
     }
   }
@@ -249,6 +274,14 @@ Result<void> KvmGuests::prepare(const Cancelled& cancelled) {
     return done;
   }
   peers_.started();
+  for (const auto& [name, unused] : request_.kernel_symbols) {
+    if (std::ranges::any_of(guests_, [&](Guest& guest) {
+          return guest.machine.name == name && connected(guest) != nullptr;
+        })) {
+      notes_.push_back(fmt::format(
+          "--kernel-symbols: {}'s agent tells its kernel's names, the list is not needed", name));
+    }
+  }
   look_at_host();
   taking_ = true;
   sent_ = clocks_read_ = searched_ = Clock::now();

@@ -104,6 +104,8 @@ class KvmGuests {
 
   KvmGuests(GuestsRequest request, std::filesystem::path root, const AgentLimits& limits)
       : request_(std::move(request)), root_(std::move(root)), limits_(limits) {}
+  // That those asked for are there, and for one thing only.
+  Result<void> check_names() const;
   void add(KvmMachine machine);
   void add_vcpus(std::size_t guest);
   // Samples of its code, by event.
@@ -124,6 +126,7 @@ class KvmGuests {
   }
   Result<void> prepare(const Cancelled& cancelled);
   bool must_take_part(const std::string& name) const;
+  bool may_take_part(const std::string& name) const;
   // A machine or vCPU that has come to be since, if `thread` is of one.
   const Place* find_again(std::int32_t thread);
   void read_clocks(Guest& guest);

@@ -276,10 +276,11 @@ TEST_F(KvmSession, AHostileGuestHarmsNobodyElse) {
 }
 
 // The last: guest1 is another afterwards.
-TEST_F(KvmSession, AGuestThatDiesLeavesWhatItDid) {
+TEST_F(KvmSession, AGuestThatDiesLeavesWhatItDidAndMayComeBack) {
   const auto result = record("-a -e instructions:200000 --domains guest1,guest2", [] {
     in("guest1", "spin_a 100");
     in("host", fmt::format("kill -9 $(cat {}/guest1.pid)", kMonitors));
+    EXPECT_EQ(in("host", "xenoprof-lab-guest guest1").status, 0);
     EXPECT_EQ(in("guest2", "spin_b 100").status, 0);
   });
   EXPECT_EQ(result.status, 3);

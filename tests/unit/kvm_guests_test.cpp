@@ -394,6 +394,30 @@ TEST_F(KvmGuestsTest, AnAgentThatMustTakePartAndDoesNotEndsTheSession) {
   guests_.reset();
 }
 
+TEST_F(KvmGuestsTest, WhatCannotBeAskedForIsRefused) {
+  const auto refusal = [&](const GuestsRequest& request) {
+    const auto found = KvmGuests::find(request, host_.root.path(), limits_);
+    return found ? std::string() : found.error().message;
+  };
+  EXPECT_EQ(refusal({.domains = {"all"}, .passive = {"db"}}), "");
+  EXPECT_THAT(refusal({.domains = {"typo"}}), HasSubstr("is called typo"));
+  EXPECT_THAT(refusal({.passive = {"all"}}), HasSubstr("is called all"));
+  EXPECT_THAT(refusal({.domains = {"web"}, .passive = {"web"}}),
+              HasSubstr("web is asked for as active and as passive"));
+  EXPECT_THAT(refusal({.kernel_symbols = {{"typo", {}}}}), HasSubstr("is called typo"));
+  EXPECT_THAT(refusal({.domains = {"web"}, .kernel_symbols = {{"web", {}}}}),
+              HasSubstr("--kernel-symbols names 'web'"));
+}
+
+TEST_F(KvmGuestsTest, AGuestThatIsNotAmongThoseNamedIsSeenFromOutside) {
+  request_ = {.domains = {"db"}, .allow_missing = true};
+  ASSERT_TRUE(begin());  // nobody answers for `web`, and nobody is asked
+  take(kWeb, kWebVcpus[0], {4, 0});
+  conclude();
+  EXPECT_THAT(record_.notes, ElementsAre(HasSubstr("db is seen from outside only")));
+  EXPECT_EQ(taken(web()), Counts({4, 0}));
+}
+
 TEST_F(KvmGuestsTest, AGuestThatSamplesItselfIsAccountedByItsRecords) {
   request_.sampling = GuestSampling::kByGuest;
   run({.records = {6, 1}, .lost = 3});
