@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/at_least_one.h"
 #include "cli/exit_status.h"
 #include "cli/view_options.h"
 #include "cli/work.h"
@@ -144,6 +145,7 @@ void add_diff(CLI::App& app) {
       ->add_option("-n,--top", arguments->options.top,
                    "At most so many rows [as text 30 that differ by more than their sampling "
                    "error, else all]")
+      ->check(at_least_one())
       ->type_name("N");
   add_no_progress(*command, arguments->no_progress);
   command->footer(

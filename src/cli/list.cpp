@@ -4,11 +4,11 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <string>
 #include <vector>
 
 #include "cli/exit_status.h"
+#include "cli/terminal.h"
 #include "hypervisor/event_codes.h"
 #include "hypervisor/kvm_machines.h"
 #include "hypervisor/monitor_options.h"
@@ -51,90 +51,109 @@ std::string ways_to_agent(const KvmMachine& machine) {
 }
 
 // Nothing where there are none: most systems are no hosts.
-void list_machines() {
+std::string list_machines() {
   const auto machines = list_kvm_machines();
   if (!machines) {
-    fmt::print("\n{}\n", machines.error().message);
-  } else if (!machines->empty()) {
-    fmt::print("\n{:>7}  {:<16} {:>5}  {}\n", "PID", "DOMAIN", "VCPUS", "AGENT OVER");
-    for (const KvmMachine& machine : *machines) {
-      fmt::print("{:>7}  {:<16} {:>5}  {}\n", machine.process, machine.name, machine.vcpus.size(),
-                 ways_to_agent(machine));
-    }
+    return fmt::format("\n{}\n", machines.error().message);
   }
+  if (machines->empty()) {
+    return {};
+  }
+  std::string text =
+      fmt::format("\n{:>7}  {:<16} {:>5}  {}\n", "PID", "DOMAIN", "VCPUS", "AGENT OVER");
+  for (const KvmMachine& machine : *machines) {
+    text += fmt::format("{:>7}  {:<16} {:>5}  {}\n", machine.process, printable(machine.name),
+                        machine.vcpus.size(), ways_to_agent(machine));
+  }
+  return text;
 }
 
-int list_names(bool all_events) {
+Result<std::string> list_names(bool all_events) {
   const auto events = list_events();
   if (!events) {
-    fmt::print(stderr, "xenoprof: {}\n", events.error().message);
-    return kExitError;
+    return std::unexpected(events.error());
   }
   if (events->empty()) {
-    fmt::print(stderr,
-               "xenoprof: libpfm4 knows no events of this CPU: nothing can be counted by its "
-               "names\n");
-    return kExitError;
+    return fail("libpfm4 knows no events of this CPU: nothing can be counted by its names");
   }
-  fmt::print("\n{:<44} {}\n", "EVENT", "COUNTS");
+  std::string text = fmt::format("\n{:<44} {}\n", "EVENT", "COUNTS");
   std::size_t hidden = 0;
   for (const EventDescription& event : *events) {
     if (!event.alias_of.empty()) {
-      fmt::print("{:<44} {} ({})\n", event.name, event.meaning, event.alias_of);
+      text += fmt::format("{:<44} {} ({})\n", event.name, event.meaning, event.alias_of);
     } else if (all_events) {
-      fmt::print("{:<44} {}\n", event.name, event.meaning);
+      text += fmt::format("{:<44} {}\n", event.name, event.meaning);
     } else {
       ++hidden;
     }
   }
   if (hidden != 0) {
-    fmt::print("and {} of this CPU's own events by libpfm4's names: `xenoprof list --events`\n",
-               hidden);
+    text += fmt::format(
+        "and {} of this CPU's own events by libpfm4's names: `xenoprof list --events`\n", hidden);
   }
-  return kExitWhole;
+  return text;
+}
+
+Result<int> list_here(bool all_events) {
+  const bool counters = perf::has_hardware_counters();
+  std::string text = fmt::format(
+      "This system does not run on Xen: `xenoprof record` records it with its own perf events{}.\n",
+      counters ? "" : ", and the CPU's counters are out of perf's reach");
+  const auto names = list_names(all_events);
+  text += fmt::format("{} perf's names: cpu-clock, page-faults, {}...\n",
+                      names ? "Beside the events below it takes" : "It takes",
+                      counters ? "dTLB-load-misses, r1c0 " : "context-switches ");
+  text += list_machines();
+  if (names) {
+    text += *names;
+  }
+  if (auto printed = print(text); !printed) {
+    return std::unexpected(printed.error());
+  }
+  // Without counters there is nothing to be named.
+  return names || !counters ? Result<int>(kExitWhole) : std::unexpected(names.error());
 }
 
 // Domains and events are told independently: either can be had without the other.
-int list(bool all_events) {
-  int status = kExitWhole;
-  const auto complain = [&](const Error& error) {
-    fmt::print(stderr, "xenoprof: {}\n", error.message);
-    status = kExitError;
-  };
-  if (!on_xen()) {
-    fmt::print(
-        "This system does not run on Xen: `xenoprof record` records it with its own perf "
-        "events{}.\n",
-        perf::has_hardware_counters() ? "" : ", and the CPU's counters are out of perf's reach");
-    fmt::print(
-        "Beside the events below it takes perf's names: cpu-clock, page-faults, "
-        "dTLB-load-misses, r1c0 ...\n");
-    list_machines();
-    return list_names(all_events);
-  }
+Result<int> list_domains(bool all_events) {
   // Busy with a session or not.
   const bool here = XenoprofDevice::present();
+  std::string text;
+  int status = kExitWhole;
+  const auto complain = [&](const Error& error) {
+    say("xenoprof: " + printable(error.message));
+    status = kExitError;
+  };
   if (const auto domains = list_xen_domains()) {
-    fmt::print("{:>4}  {:<16} {:<5} {:>5}  {}\n", "ID", "DOMAIN", "TYPE", "VCPUS", "CAN BE");
+    text +=
+        fmt::format("{:>4}  {:<16} {:<5} {:>5}  {}\n", "ID", "DOMAIN", "TYPE", "VCPUS", "CAN BE");
     for (const Domain& domain : *domains) {
-      fmt::print("{:>4}  {:<16} {:<5} {:>5}  {}\n", domain.id, domain.name, domain.type,
-                 domain.vcpus, ability(domain, here));
+      text += fmt::format("{:>4}  {:<16} {:<5} {:>5}  {}\n", domain.id, domain.name, domain.type,
+                          domain.vcpus, ability(domain, here));
     }
   } else {
     complain(domains.error());
   }
   if (const auto device = XenoprofDevice::open()) {
     if (const auto info = device->info()) {
-      fmt::print("\nThe hypervisor's Xenoprof: {}, {} counters; this domain {} run a session.\n",
-                 info->cpu_type, info->num_counters, info->initiator ? "can" : "cannot");
+      text += fmt::format(
+          "\nThe hypervisor's Xenoprof: {}, {} counters; this domain {} run a session.\n",
+          info->cpu_type, info->num_counters, info->initiator ? "can" : "cannot");
     } else {
       complain(info.error());
     }
   } else {
     complain(device.error());
   }
-  const int names = list_names(all_events);
-  return status == kExitWhole ? names : status;
+  if (const auto names = list_names(all_events)) {
+    text += *names;
+  } else {
+    complain(names.error());
+  }
+  if (auto printed = print(text); !printed) {
+    return std::unexpected(printed.error());
+  }
+  return status;
 }
 
 }  // namespace
@@ -144,7 +163,7 @@ void add_list(CLI::App& app) {
   static bool all_events = false;
   command->add_flag("--events", all_events, "Show every event of this CPU, not only the aliases");
   command->footer("Example: xenoprof list --events | grep -i tlb");
-  command->final_callback([] { throw_status(list(all_events)); });
+  command->final_callback([] { throw_status((on_xen() ? list_domains : list_here)(all_events)); });
 }
 
 }  // namespace xenoprof

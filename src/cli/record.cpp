@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/at_least_one.h"
 #include "cli/exit_status.h"
 #include "cli/session_options.h"
 #include "cli/terminal.h"
@@ -275,6 +276,9 @@ Result<int> record(const RecordArguments& arguments) {
   if (arguments.whole_system && !arguments.processes.empty()) {
     return fail("-a and -p exclude each other");
   }
+  if (arguments.output.empty()) {
+    return fail("-o: the session needs a folder");
+  }
   catch_interrupts();
   ProgressLine progress(!arguments.no_progress);
   Command command;
@@ -292,9 +296,9 @@ Result<int> record(const RecordArguments& arguments) {
   summarise(*result, output_folder(arguments.output));
   if (watch.status && *watch.status != 0) {
     const int status = *watch.status;
-    fmt::print(stderr, "xenoprof: the command ended with {} {}\n",
-               WIFSIGNALED(status) ? "signal" : "status",
-               WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    say(fmt::format("xenoprof: the command ended with {} {}",
+                    WIFSIGNALED(status) ? "signal" : "status",
+                    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)));
   }
   return result->whole ? kExitWhole : kExitNotWhole;
 }
@@ -322,7 +326,7 @@ void add_record(CLI::App& app) {
       ->add_option("-F,--frequency", arguments.frequency,
                    "Samples a second and CPU, for events without a count (not on Xen; 1000)")
       ->type_name("HZ")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least_one());
   command->add_option("-o,--output", arguments.output, "Folder for the session")
       ->type_name("DIR")
       ->capture_default_str();
@@ -354,7 +358,9 @@ void settle_call_chain_option(const CLI::App& app, std::vector<std::string>& wor
     }
     if (word == "-g" || word == "-ag") {
       const bool given =
-          i + 1 < words.size() && (words[i + 1] == "fp" || words[i + 1].starts_with("dwarf"));
+          i + 1 < words.size() &&
+          (words[i + 1] == "fp" || words[i + 1].starts_with("dwarf") ||
+           (i + 2 < words.size() && words[i + 2] == "--" && !words[i + 1].starts_with('-')));
       word += given ? words[i + 1] : "fp";
       if (given) {
         words.erase(words.begin() + static_cast<std::ptrdiff_t>(i) + 1);

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "cli/at_least_one.h"
 #include "cli/exit_status.h"
 #include "cli/view_options.h"
 
@@ -62,6 +63,7 @@ void add_report(CLI::App& app) {
   command
       ->add_option("-n,--top", arguments->options.top,
                    "At most so many rows [30 as text, 40 of a tree, else all]")
+      ->check(at_least_one())
       ->type_name("N");
   command->footer(
       "Examples:\n"

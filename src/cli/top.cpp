@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "cli/at_least_one.h"
 #include "cli/exit_status.h"
 #include "cli/screen.h"
 #include "cli/session_options.h"
@@ -80,11 +81,14 @@ class InBatch {
     }
     next_ = now.seconds + kBatchSeconds;
     shown_ = now.profile;
-    if (auto printed = print(view_.draw_all(style_of_output(), arguments_.rows) + "\n"); !printed) {
+    printed_ = print(view_.draw_all(style_of_output(), arguments_.rows) + "\n");
+    if (!printed_) {
       return false;
     }
     return ++done_ != arguments_.iterations;
   }
+
+  const Result<void>& printed() const { return printed_; }
 
  private:
   const TopArguments& arguments_;
@@ -92,6 +96,7 @@ class InBatch {
   double next_ = kBatchSeconds;
   std::shared_ptr<const Profile> shown_;
   std::uint64_t done_ = 0;
+  Result<void> printed_;
 };
 
 // Of a Xen host and its domains.
@@ -151,6 +156,9 @@ Result<int> top(const TopArguments& arguments) {
     return std::unexpected(result.error());
   }
   summarise(*result, output_folder(arguments.output));
+  if (!batch.printed()) {
+    return std::unexpected(batch.printed().error());
+  }
   return result->whole ? kExitWhole : kExitNotWhole;
 }
 
@@ -169,14 +177,16 @@ void add_top(CLI::App& app) {
       ->add_option("-F,--frequency", arguments->frequency,
                    "Samples a second and CPU, for events without a count (not on Xen; 1000)")
       ->type_name("HZ")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least_one());
   auto* batch = command->add_flag("-b,--batch", arguments->batch,
                                   "Print tables one after the other, for a file or a pipe");
   command->add_option("--iterations", arguments->iterations, "End after so many tables")
       ->type_name("N")
+      ->check(at_least_one())
       ->needs(batch);
   command->add_option("-n,--top", arguments->rows, "Rows of such a table")
       ->type_name("N")
+      ->check(at_least_one())
       ->capture_default_str()
       ->needs(batch);
   command->footer(

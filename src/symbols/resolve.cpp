@@ -101,6 +101,7 @@ class Resolver {
       }
     }
     say("Functions have no names in files that cannot be read", unreadable_);
+    say("Code that a program made while running has no names, as there is no", mapless_);
     say("Source lines are missing, because reading them takes long, for", late_);
     say("Source lines are missing, because the debug information is damaged, for", damaged_);
     return std::move(notes_);
@@ -149,6 +150,7 @@ class Resolver {
   std::optional<std::string> modules_;  // once asked for
   std::chrono::milliseconds time_;      // that is left for lines
   std::vector<std::string> unreadable_;
+  std::vector<std::string> mapless_;  // perf-PID.map that a process with such code did not write
   std::vector<std::string> late_;
   std::vector<std::string> damaged_;
   std::vector<std::string> notes_;
@@ -355,7 +357,8 @@ void Resolver::resolve_jit(ImageId image, const std::string& name) {
   }
   const auto table = read_jit_symbols(name);
   if (!table) {
-    unreadable_.push_back(name);
+    const bool there = ::access(name.c_str(), F_OK) == 0;
+    (there ? unreadable_ : mapless_).push_back(name);
     return;
   }
   for (const LocationId id : nameless_[image]) {
