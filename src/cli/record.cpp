@@ -358,9 +358,7 @@ void settle_call_chain_option(const CLI::App& app, std::vector<std::string>& wor
     }
     if (word == "-g" || word == "-ag") {
       const bool given =
-          i + 1 < words.size() &&
-          (words[i + 1] == "fp" || words[i + 1].starts_with("dwarf") ||
-           (i + 2 < words.size() && words[i + 2] == "--" && !words[i + 1].starts_with('-')));
+          i + 1 < words.size() && (words[i + 1] == "fp" || words[i + 1].starts_with("dwarf"));
       word += given ? words[i + 1] : "fp";
       if (given) {
         words.erase(words.begin() + static_cast<std::ptrdiff_t>(i) + 1);

@@ -595,7 +595,6 @@ Result<SessionResult> run_session(const SessionRequest& request, const Cancelled
         "the hypervisor lets only dom0 run a session: type this in dom0; this domain takes "
         "part while `xenoprof agent` runs in it");
   }
-  Session session(request, std::move(*device), cancelled);
   std::optional<OutputFolder> output;
   if (!request.output.empty()) {
     auto opened = OutputFolder::open(request.output);
@@ -604,6 +603,7 @@ Result<SessionResult> run_session(const SessionRequest& request, const Cancelled
     }
     output.emplace(*std::move(opened));
   }
+  Session session(request, std::move(*device), cancelled);
   Result<void> done = session.choose();
   for (auto step : {&Session::introduce, &Session::agree_on_events, &Session::begin}) {
     if (done) {

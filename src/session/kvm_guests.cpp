@@ -135,6 +135,10 @@ void KvmGuests::dial_all() {
   peers_.active.reserve(guests_.size());
   for (std::size_t i = 0; i < guests_.size(); ++i) {
     if (!dialled[i].valid()) {
+      if (request_.sampling == GuestSampling::kByGuest) {
+        notes_.push_back(fmt::format("{} is {}: its agent was not to be asked",
+                                     guests_[i].machine.name, without_agent()));
+      }
       continue;
     }
     if (auto channel = dialled[i].get()) {

@@ -129,7 +129,7 @@ Result<std::vector<FileDescriptor>> open_processes(const std::vector<std::int32_
 }
 
 bool asks_for_guests(const GuestsRequest& request) {
-  return !request.domains.empty() || !request.passive.empty() ||
+  return !request.domains.empty() || !request.passive.empty() || !request.kernel_symbols.empty() ||
          request.sampling != GuestSampling::kByHost;
 }
 
@@ -255,9 +255,9 @@ Result<void> LocalSession::prepare(const Cancelled& cancelled) {
   if (!threads) {
     return std::unexpected(threads.error());
   }
-  note_machines();
   // A command is waited for by whoever began it.
   if (!request_.from_exec) {
+    note_machines();
     auto followed = open_processes(request_.processes);
     if (!followed) {
       return std::unexpected(followed.error());
@@ -502,7 +502,6 @@ Result<SessionResult> LocalSession::conclude(const Result<void>& ran) {
 Result<SessionResult> run_local_session(const LocalRequest& request, const Cancelled& cancelled,
                                         const std::function<Result<void>()>& started,
                                         const KeepGoing& keep_going) {
-  LocalSession session(request);
   std::optional<OutputFolder> output;
   if (!request.output.empty()) {
     auto opened = OutputFolder::open(request.output);
@@ -511,6 +510,7 @@ Result<SessionResult> run_local_session(const LocalRequest& request, const Cance
     }
     output.emplace(*std::move(opened));
   }
+  LocalSession session(request);
   Result<void> done = session.prepare(cancelled);
   if (done) {
     done = session.start(started);

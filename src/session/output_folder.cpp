@@ -3,10 +3,13 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
+#include <optional>
 #include <string>
 
 #include "report/session_file.h"
@@ -18,13 +21,14 @@ namespace fs = std::filesystem;
 
 constexpr char kReserveFile[] = ".reserve";
 constexpr off_t kReserveSize = 4 << 20;
+constexpr int kAttempts = 10;
 
 bool is_whole(const fs::path& folder) {
   std::error_code error;
   return fs::exists(folder / kSessionFile, error) && fs::exists(folder / kProfileFile, error);
 }
 
-// One that was killed is not whole, but its reserve is still there.
+// One that was killed, or whose disk was full, is not whole, but its reserve is still there.
 bool is_session(const fs::path& folder) {
   std::error_code error;
   return is_whole(folder) || fs::exists(folder / kReserveFile, error);
@@ -45,43 +49,61 @@ fs::path outdated(const fs::path& folder) {
   return beside(folder, ".outdated");
 }
 
+// Also if it was interrupted in that before: the reserve, by which it is known, goes last.
 void remove_outdated(const fs::path& folder) {
-  std::error_code ignored;
-  if (is_session(outdated(folder))) {
-    fs::remove_all(outdated(folder), ignored);
+  const fs::path place = outdated(folder);
+  if (!is_session(place)) {
+    return;
   }
+  std::error_code ignored;
+  std::ofstream(place / kReserveFile).flush();
+  for (const auto& entry : fs::directory_iterator(place, ignored)) {
+    if (entry.path().filename() != kReserveFile) {
+      fs::remove_all(entry.path(), ignored);
+    }
+  }
+  fs::remove_all(place, ignored);
 }
 
-void put_back(const fs::path& folder) {
-  std::error_code ignored;
-  if (is_session(aside(folder))) {
-    fs::rename(aside(folder), folder, ignored);
-  }
-}
-
+// Takes away what a session that has not begun has made.
 void discard(const fs::path& folder, bool made) {
   std::error_code ignored;
-  release_reserve(folder);
   for (const auto& entry : fs::directory_iterator(folder, ignored)) {
     if (entry.path().filename().string().ends_with(".perf.data")) {
       fs::remove(entry.path(), ignored);
     }
   }
+  fs::remove(folder / kReserveFile, ignored);
   if (made) {
     ::rmdir(folder.c_str());  // nothing but a folder, and only if nothing else is in it
   }
-  put_back(folder);
+  if (is_session(aside(folder))) {
+    fs::rename(aside(folder), folder, ignored);
+  }
 }
 
-// An error: another session records into it. None that is open: there is no folder, or its file
-// system has no locks.
-Result<FileDescriptor> lock(const fs::path& folder) {
+// None: `folder` is not what was locked any more, look again. Without a lock where its file system
+// has none.
+Result<std::optional<FileDescriptor>> lock(const fs::path& folder) {
   FileDescriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (opened && ::flock(opened.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+  struct stat locked {};
+  struct stat there {};
+  if (!opened && errno == ENOENT && !fs::is_symlink(folder)) {
+    return std::nullopt;
+  }
+  if (!opened) {
+    return fail("cannot make the folder {}: {} is there", folder.string(),
+                errno == ENOTDIR || errno == ENOENT ? "something else" : "what cannot be read");
+  }
+  if (::flock(opened.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
     return fail("another session is recording into {}: choose another place with -o",
                 folder.string());
   }
-  return opened;
+  if (::fstat(opened.get(), &locked) != 0 || ::stat(folder.c_str(), &there) != 0 ||
+      locked.st_ino != there.st_ino || locked.st_dev != there.st_dev) {
+    return std::nullopt;
+  }
+  return std::optional(std::move(opened));
 }
 
 Result<void> reserve(const fs::path& folder) {
@@ -97,46 +119,53 @@ Result<void> reserve(const fs::path& folder) {
 
 }  // namespace
 
-Result<OutputFolder> OutputFolder::open(const fs::path& path) {
-  auto locked = lock(path);
-  if (!locked) {
-    return std::unexpected(locked.error());
-  }
+Result<OutputFolder> OutputFolder::open(const fs::path& given) {
   std::error_code error;
-  if (is_session(aside(path)) && fs::exists(path / kReserveFile, error)) {
-    discard(path, true);  // of one that was killed before it had begun
-  }
-  remove_outdated(path);
-  if (is_session(path)) {
-    if (fs::exists(old(path), error) && !is_session(old(path))) {
-      return fail(
-          "{} is no session, and in the way of the earlier one: choose another place with -o",
-          old(path).string());
+  // What a link leads to makes room, not the link.
+  const bool leads = fs::is_symlink(given, error) && fs::is_directory(given, error);
+  const fs::path path = leads ? fs::canonical(given, error) : given;
+  fs::create_directories(fs::absolute(path, error).parent_path(), error);
+  // Others may do the same at the same time: whoever makes the folder has it, or locks it first.
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const bool made = ::mkdir(path.c_str(), 0777) == 0;
+    if (!made && errno != EEXIST) {
+      return fail("cannot make the folder {}: {}", path.string(), std::strerror(errno));
+    }
+    auto locked = lock(path);
+    if (!locked) {
+      return std::unexpected(locked.error());
+    }
+    if (!*locked) {
+      continue;
+    }
+    remove_outdated(path);
+    if (fs::is_empty(path, error) && !error) {
+      OutputFolder folder(path, **std::move(locked), made);
+      if (auto done = reserve(path); !done) {
+        return std::unexpected(done.error());
+      }
+      return folder;
+    }
+    if (!is_session(path)) {
+      return fail("{} is there and is no session: choose another place with -o", path.string());
+    }
+    if (is_session(aside(path)) && !is_whole(path)) {
+      discard(path, true);  // of one that was killed before it had begun
+      continue;
+    }
+    for (const fs::path& place : {aside(path), old(path), outdated(path)}) {
+      if (fs::exists(place, error) && (place != old(path) || !is_session(place))) {
+        return fail("{} is in the way of the earlier session: choose another place with -o",
+                    place.string());
+      }
     }
     fs::rename(path, aside(path), error);
     if (error) {
       return fail("cannot move the earlier session {} aside: {}", path.string(), error.message());
     }
   }
-  const bool made = fs::create_directories(path, error);
-  if (error) {
-    put_back(path);
-    return fail("cannot make the folder {}: {}", path.string(), error.message());
-  }
-  if (made) {
-    locked = lock(path);
-  }
-  if (!locked) {
-    return std::unexpected(locked.error());
-  }
-  if (!fs::is_empty(path, error)) {
-    return fail("{} is there and is no session: choose another place with -o", path.string());
-  }
-  OutputFolder folder(path, *std::move(locked), made);
-  if (auto done = reserve(path); !done) {
-    return std::unexpected(done.error());
-  }
-  return folder;
+  return fail("{} is made and moved by others all the time: choose another place with -o",
+              path.string());
 }
 
 OutputFolder::OutputFolder(OutputFolder&& other) noexcept
@@ -149,11 +178,15 @@ OutputFolder::~OutputFolder() {
   if (path_.empty()) {
     return;
   }
-  if (begun_) {
-    remove_outdated(path_);
-  } else {
+  if (!begun_) {
     discard(path_, made_);
+    return;
   }
+  if (is_whole(path_)) {
+    std::error_code ignored;
+    fs::remove(path_ / kReserveFile, ignored);
+  }
+  remove_outdated(path_);
 }
 
 void OutputFolder::begun() {
@@ -167,7 +200,7 @@ void OutputFolder::begun() {
 
 void release_reserve(const fs::path& folder) {
   std::error_code ignored;
-  fs::remove(folder / kReserveFile, ignored);
+  fs::resize_file(folder / kReserveFile, 0, ignored);
 }
 
 }  // namespace xenoprof

@@ -12,8 +12,9 @@ namespace xenoprof {
 
 class OutputFolder {
  public:
-  // Makes the folder and locks it for as long as this lives. An earlier session there, also one
-  // that was killed, steps aside; one that still records, and anything else, is not ours to touch.
+  // Makes the folder and locks it for as long as this lives, which has to be until all is written.
+  // An earlier session there, also one that was killed, steps aside; one that still records, and
+  // anything else, is not ours to touch.
   static Result<OutputFolder> open(const std::filesystem::path& path);
   OutputFolder(OutputFolder&& other) noexcept;
   OutputFolder& operator=(OutputFolder&&) = delete;
@@ -35,8 +36,8 @@ class OutputFolder {
   bool begun_ = false;
 };
 
-// Gives the room back that was kept for profile and session.json: a disk that the perf.data filled
-// up must not cost those.
+// Gives the room back that was kept for profile and session.json, before they are written: a disk
+// that the perf.data filled up must not cost those.
 void release_reserve(const std::filesystem::path& folder);
 
 }  // namespace xenoprof

@@ -80,10 +80,10 @@ TEST_F(Record, WhatIsNoSessionIsInTheWayAndStays) {
           "cat file folder/session.json; readlink link; ls -d f* l* e*");
   EXPECT_TRUE(good);
   EXPECT_EQ(text,
-            "xenoprof: cannot make the folder file: Not a directory\n"
-            "xenoprof: cannot make the folder file: Not a directory\n"
-            "xenoprof: cannot make the folder link: File exists\n"
-            "xenoprof: cannot make the folder link: File exists\n"
+            "xenoprof: cannot make the folder file: something else is there\n"
+            "xenoprof: cannot make the folder file: something else is there\n"
+            "xenoprof: cannot make the folder link: something else is there\n"
+            "xenoprof: cannot make the folder link: something else is there\n"
             "xenoprof: folder is there and is no session: choose another place with -o\n"
             "xenoprof: folder is there and is no session: choose another place with -o\n"
             "mine\nmine\nnowhere\nempty\nfile\nfolder\nlink\n");
@@ -93,7 +93,7 @@ TEST_F(Record, WhereAnotherSessionRecordsIsNoPlaceForThis) {
   const auto [text, good] =
       run("cd $T; $B/xenoprof record --no-progress -e cpu-clock -o s -- sh -c "
           "'touch begun; until [ -e end ]; do sleep 0.01; done' 2>/dev/null & "
-          "cd $T; until [ -e begun ]; do sleep 0.01; done; "
+          "cd $T; for i in $(seq 500); do [ -e begun ] || sleep 0.01; done; "
           "$B/xenoprof record -e cpu-clock -o s -- $B/busy spend 50 2>&1; echo $?; touch end; "
           "wait $!; ls -d s*; ls s; "
           "$B/xenoprof report s | head -n 1 | grep -o 'touch begun'");
@@ -101,6 +101,33 @@ TEST_F(Record, WhereAnotherSessionRecordsIsNoPlaceForThis) {
   EXPECT_EQ(text,
             "xenoprof: another session is recording into s: choose another place with -o\n1\n"
             "s\nhost.perf.data\nprofile.pb.gz\nsession.json\ntouch begun\n");
+}
+
+TEST_F(Record, OfTwoThatBeginAtOnceOneHasTheFolder) {
+  const auto [text, good] =
+      run("cd $T; for round in $(seq 5); do for one in 1 2; do "
+          "{ $B/xenoprof record --no-progress -e cpu-clock -o s -- sleep 0.3 >log$one 2>&1; "
+          "echo $? >status$one; } & done; wait; cat status1 status2 | sort | tr -d '\\n'; "
+          "[ $(cat log? | grep -c 'another session is recording into s') = 1 ] && "
+          "[ -e s/profile.pb.gz ] && [ -e s/session.json ] && [ ! -e s.before ] || echo mixed; "
+          "done; ls -d s s.*");
+  EXPECT_TRUE(good);
+  std::string whole;
+  for (int round = 0; round < 5; ++round) {
+    whole += "01";
+  }
+  EXPECT_EQ(text, whole + "s\ns.old\n");
+}
+
+TEST_F(Record, WhatASessionCouldNotFinishIsASessionStill) {
+  const auto [text, good] =
+      run("cd $T; mkdir s.outdated; touch s.outdated/.reserve s.outdated/host.perf.data; "
+          "for round in 1 2 3; do $B/xenoprof record --no-progress -e cpu-clock -o s -- $B/busy "
+          "spend 20 2>/dev/null; echo $?; done; ls -d s s.*; rm s/profile.pb.gz; touch s/.reserve; "
+          "$B/xenoprof record --no-progress -e cpu-clock -o s -- $B/busy spend 20 2>/dev/null; "
+          "echo $?; ls -A s.old");
+  EXPECT_TRUE(good);
+  EXPECT_EQ(text, "0\n0\n0\ns\ns.old\n0\n.reserve\nhost.perf.data\nsession.json\n");
 }
 
 TEST_F(Record, GoesOnAfterAHangUpUnderNohup) {

@@ -55,8 +55,7 @@ TEST_F(KvmSession, TwoProcessesAtThreeToOneInEachGuestAreReportedSo) {
 }
 
 TEST_F(KvmSession, EverySampleIsOfItsTaskHoweverOftenTheyTakeTurns) {
-  for (const int vcpus : {2, 1}) {
-    second_cpu_of_both(vcpus == 2);
+  on_two_vcpus_and_on_one([](int vcpus) {
     for (const int turn : {100'000, 10'000}) {
       SCOPED_TRACE(fmt::format("{} vCPUs, {} instructions a turn", vcpus, turn));
       const auto result = record("-a -e instructions:100000 --domains guest1,guest2", [&] {
@@ -70,8 +69,7 @@ TEST_F(KvmSession, EverySampleIsOfItsTaskHoweverOftenTheyTakeTurns) {
       }
       expect_conservation();
     }
-  }
-  second_cpu_of_both(true);
+  });
 }
 
 TEST_F(KvmSession, WithoutCountersTheClockTells) {

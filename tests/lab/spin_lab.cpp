@@ -22,8 +22,11 @@ void SpinLab::in_both(const std::string& script) {
   EXPECT_EQ(other.get().status, 0);
 }
 
-void SpinLab::second_cpu_of_both(bool online) {
-  in_both(fmt::format("echo {:d} > /sys/devices/system/cpu/cpu1/online", online));
+void SpinLab::on_two_vcpus_and_on_one(const std::function<void(int vcpus)>& test) {
+  test(2);
+  in_both("echo 0 > /sys/devices/system/cpu/cpu1/online");
+  test(1);
+  in_both("echo 1 > /sys/devices/system/cpu/cpu1/online");
 }
 
 SpinLab::Spun SpinLab::spun(const std::string& guest, const std::string& event) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,8 @@ class SpinLab : public SessionLab {
 
   // In guest1 and guest2 at once.
   static void in_both(const std::string& script);
-  static void second_cpu_of_both(bool online);
+  // With the second CPU of guest1 and guest2 on, then off; on again afterwards.
+  static void on_two_vcpus_and_on_one(const std::function<void(int vcpus)>& test);
 
   // User samples of the two programs' text, by the process that they are charged to.
   struct Spun {

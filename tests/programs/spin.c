@@ -49,6 +49,8 @@ int main(int argc, char **argv)
 		usleep(20000);
 	while (left != 0) {
 		uint64_t instructions = turn != 0 ? turn / 2 + rand_r(&seed) % turn : left;
+		/* What spin_loop() executes. */
+		instructions = instructions < 2 ? 2 : instructions & ~1ull;
 		if (!by_time && instructions > left)
 			instructions = left;
 		uint64_t spent = timed(instructions);
