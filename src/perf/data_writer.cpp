@@ -75,18 +75,22 @@ std::vector<WrittenAttribute> attributes(const Layout& layout) {
   for (std::size_t i = 0; i < layout.events.size(); ++i) {
     const Event& event = layout.events[i];
     perf_event_attr attr = common;
-    if (i < layout.countings.size()) {
-      apply(layout.countings[i], event.count, attr);
-      result.push_back({attr, event.name, event_id(i)});
-      continue;
-    }
-    attr.type = PERF_TYPE_RAW;
-    attr.sample_period = event.count;
     const auto* known = std::find_if(kHardwareNames.begin(), kHardwareNames.end(),
                                      [&](const HardwareName& it) { return it.name == event.name; });
-    if (known != kHardwareNames.end()) {
+    if (i < layout.countings.size()) {
+      apply(layout.countings[i], event.count, attr);
+    } else if (known != kHardwareNames.end()) {
       attr.type = PERF_TYPE_HARDWARE;
       attr.config = known->config;
+      attr.sample_period = event.count;
+    } else {
+      attr.type = PERF_TYPE_RAW;
+      attr.sample_period = event.count;
+    }
+    if (attr.sample_period == 0) {
+      // Taken by frequency, and nothing tells what each stands for: for perf each is then one.
+      attr.freq = 1;
+      attr.sample_freq = 1;
     }
     result.push_back({attr, event.name, event_id(i)});
   }

@@ -91,6 +91,9 @@ Interpreter::Interpreter(const Layout& layout, Kind kind, Detail detail,
   for (const std::string_view name : {kKernelImage, kUnknownImage, kXenImage, kPassiveUserImage}) {
     image(name, {}, false);
   }
+  for (const Event& event : layout.events) {
+    periods_.push_back({.event = event.count == 0 ? event.name : ""});
+  }
   const auto whole = [&](AddressSpace& space, std::uint32_t image) {
     space.number = ++last_number_;
     space.mappings[0] = {.end = kTop, .image = image};
@@ -195,6 +198,14 @@ void Interpreter::on(const SampleRecord& sample) {
   const bool served = machine != machines_.end();
   if (served && sample.guest) {
     return;
+  }
+  if (sample.period != 0) {
+    const auto period = static_cast<double>(sample.period);
+    Periods& periods = periods_[sample.event];
+    periods.samples += 1;
+    periods.sum += period;
+    periods.squares += period * period;
+    periods.most = std::max(periods.most, sample.period);
   }
   const LastTask* const task = kind_ == Kind::kPassive ? nullptr : &task_of(sample);
   const AddressSpace& user_space =
@@ -307,11 +318,30 @@ std::vector<CodeMapping> Interpreter::code_of(const AddressSpace& space) const {
 }
 
 std::vector<std::string> Interpreter::notes() const {
+  std::vector<std::string> notes;
+  for (const Periods& periods : periods_) {
+    // Above 1, by how much their shares of the samples may be other than of the events.
+    constexpr double kUneven = 1.5;
+    if (!periods.event.empty() &&
+        periods.samples * periods.squares > kUneven * periods.sum * periods.sum) {
+      notes.push_back(fmt::format(
+          "Samples of {0} came by frequency, and one stands for up to {1} of them: shares are of "
+          "samples, not of {0}. With a count (-e {0}:N) all stand for as many.",
+          periods.event, with_separators(periods.most)));
+    }
+  }
+  if (auto cut = cut_chains()) {
+    notes.push_back(*std::move(cut));
+  }
+  return notes;
+}
+
+std::optional<std::string> Interpreter::cut_chains() const {
   const auto ended = [this](ChainEnd end) { return chain_ends_[static_cast<std::size_t>(end)]; };
   const std::uint64_t all = std::reduce(chain_ends_.begin(), chain_ends_.end());
   const std::uint64_t cut = all - ended(ChainEnd::kOutermost);
   if (cut == 0) {
-    return {};
+    return std::nullopt;
   }
   constexpr std::pair<ChainEnd, std::string_view> kReasons[] = {
       {ChainEnd::kNoFile, "at code of no file, or of one that is gone or not the one that ran"},
@@ -328,8 +358,8 @@ std::vector<std::string> Interpreter::notes() const {
       reasons.push_back(fmt::format("{} {}", with_separators(ended(end)), reason));
     }
   }
-  return {fmt::format("Of {} call chains in user code {} are cut short: {}.", with_separators(all),
-                      with_separators(cut), fmt::join(reasons, ", "))};
+  return fmt::format("Of {} call chains in user code {} are cut short: {}.", with_separators(all),
+                     with_separators(cut), fmt::join(reasons, ", "));
 }
 
 void Interpreter::map(AddressSpace& space, std::uint64_t start, const Mapping& mapping) {

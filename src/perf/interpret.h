@@ -133,6 +133,7 @@ class Interpreter {
   void count_stack(const SampleRecord& sample, const AddressSpace& user_space, const SampleKey& key,
                    LocationId leaf);
   void add_user_callers(const SampleRecord& sample, const AddressSpace& user_space);
+  std::optional<std::string> cut_chains() const;
   std::vector<CodeMapping> code_of(const AddressSpace& space) const;
   StringId process_name(std::int32_t tid);
 
@@ -168,6 +169,15 @@ class Interpreter {
   std::unordered_map<std::string, std::string> build_ids_;  // that were set, by the image's name
   UnwindingChild unwinder_;
   std::array<std::uint64_t, kChainEnds> chain_ends_{};  // of the user stacks that were unwound
+  // What samples by frequency stand for.
+  struct Periods {
+    std::string event;
+    double samples = 0;
+    double sum = 0;
+    double squares = 0;
+    std::uint64_t most = 0;
+  };
+  std::vector<Periods> periods_;  // by event; no name: it has a count
 };
 
 }  // namespace xenoprof::perf

@@ -250,7 +250,7 @@ Result<Record> RecordParser::parse_sample(std::uint16_t misc, Bytes record, Byte
   field(PERF_SAMPLE_ID, unused);
   field(PERF_SAMPLE_STREAM_ID, unused);
   field(PERF_SAMPLE_CPU, cpu);
-  field(PERF_SAMPLE_PERIOD, unused);
+  field(PERF_SAMPLE_PERIOD, sample.period);
   if ((type & PERF_SAMPLE_READ) != 0) {
     whole = whole && skip_read_values(payload, form->read_format);
   }

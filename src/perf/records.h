@@ -74,11 +74,12 @@ struct SampleRecord {
   std::uint64_t ip = 0;
   std::int32_t pid = 0;
   std::int32_t tid = 0;
-  std::uint32_t cpu = 0;    // the vCPU
-  std::size_t event = 0;    // index into Layout::events
-  bool user = false;        // PERF_RECORD_MISC_USER; the hypervisor's samples are kernel ones here
-  bool hypervisor = false;  // PERF_RECORD_MISC_HYPERVISOR, which we never write
-  bool guest = false;       // of a virtual machine, whose addresses mean nothing here
+  std::uint32_t cpu = 0;     // the vCPU
+  std::size_t event = 0;     // index into Layout::events
+  std::uint64_t period = 0;  // events that it stands for; 0: not told
+  bool user = false;         // PERF_RECORD_MISC_USER; the hypervisor's samples are kernel ones here
+  bool hypervisor = false;   // PERF_RECORD_MISC_HYPERVISOR, which we never write
+  bool guest = false;        // of a virtual machine, whose addresses mean nothing here
   std::span<const std::uint64_t> call_chain;  // with PERF_CONTEXT_* markers
   // With it the call chain is the kernel's part alone.
   std::optional<UserStack> user_stack = {};

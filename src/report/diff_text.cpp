@@ -65,8 +65,9 @@ std::string DiffText::header() const {
   }
   const auto& events = inputs_.front().profile->events();
   if (std::ranges::any_of(events, [](const Event& event) { return event.count == 0; })) {
-    out += styled(paragraph("Without a count (-e NAME:COUNT) samples come by frequency: they tell "
-                            "time, and compare only if both recordings had the same -F."),
+    out += styled(paragraph("Without a count (-e NAME:COUNT) samples come by frequency: how many "
+                            "events one stands for differs, and they compare only if both "
+                            "recordings had the same -F."),
                   Style::kDim, options_.style.colour);
   }
   if (!options_.filter.empty()) {

@@ -132,6 +132,7 @@ class KvmGuests {
   void read_clocks(Guest& guest);
   // In a live session.
   void watch(Guest& guest);
+  static Profile untold(const Profile& taken, const Profile* told);
   SymbolSources symbols_of(const Guest& guest) const;
   perf::TscLook look_at_host();
   // Asks the agent, and waits so long for the answer.

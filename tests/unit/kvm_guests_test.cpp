@@ -179,14 +179,14 @@ class KvmGuestsTest : public testing::Test {
       }
     }
   }
-  Result<void> begin() {
+  Result<void> begin(bool live = false) {
     auto guests = KvmGuests::find(request_, host_.root.path(), limits_);
     EXPECT_TRUE(guests) << guests.error().message;
     guests_.emplace(std::move(*guests));
     auto records = DomainData::create(output_ / "host.perf.data", kLayout, false);
     EXPECT_TRUE(records);
     records_.emplace(std::move(*records));
-    return guests_->begin(kLayout, output_.path(), false, kNever);
+    return guests_->begin(kLayout, output_.path(), live, kNever);
   }
   void conclude() {
     guests_->pump(perf::raw_clock());
@@ -310,6 +310,22 @@ TEST_F(KvmGuestsTest, AVcpuThatComesLateIsAskedAboutAtOnce) {
   EXPECT_EQ(delivered(web()), Counts({5, 0}));
 }
 
+TEST_F(KvmGuestsTest, WhatAnAgentHasNotToldYetIsAlreadyItsGuests) {
+  Agent agent(monitor_, {.is_silent_at = Question::kPeek});
+  ASSERT_TRUE(begin(true));
+  take(kWeb, kWebVcpus[0], {4, 0});
+  take(kWeb, kWebVcpus[1], {1, 2});
+  Profile profile(kLayout.events);
+  guests_->look(profile);
+  Counts sum(kLayout.events.size());
+  for (const Sample& sample : profile.samples()) {
+    EXPECT_EQ(profile.text(sample.key.domain), "web");
+    std::ranges::transform(sum, sample.samples, sum.begin(), std::plus<>());
+  }
+  EXPECT_EQ(sum, Counts({5, 2}));
+  conclude();
+}
+
 TEST_F(KvmGuestsTest, AMachineThatIsStartedAgainIsAnother) {
   const std::int32_t again = kDb + 40;
   Agent agent(monitor_, {});
@@ -381,7 +397,8 @@ TEST_F(KvmGuestsTest, NobodySamplesAGuestThatWasToDoItItselfAndHasNoAgent) {
   request_.sampling = GuestSampling::kByGuest;
   run({.is_silent_at = Question::kHello});
   EXPECT_EQ(taken(web()), Counts({0, 0}));
-  EXPECT_THAT(record_.notes, ElementsAre(HasSubstr("is not sampled: ")));
+  EXPECT_THAT(record_.notes, ElementsAre(HasSubstr("db is not sampled: its agent was not to be"),
+                                         HasSubstr("web is not sampled: ")));
 }
 
 TEST_F(KvmGuestsTest, AnAgentThatMustTakePartAndDoesNotEndsTheSession) {

@@ -71,6 +71,21 @@ TEST_F(PerfInterpreter, UserAddressIsAnOffsetInItsFile) {
   EXPECT_EQ(result(), Lines{"prog 7/7 0 user /bin/prog+2123: 2,0"});
 }
 
+TEST(PerfInterpreterNotes, SamplesThatStandForUnlikeNumbersOfEventsAreToldOf) {
+  for (const std::uint64_t largest : {1100u, 200'000u}) {
+    const Layout layout{.events = {{"page-faults", 0}}};
+    Interpreter interpreter(layout);
+    for (int i = 0; i < 100; ++i) {
+      interpreter.add({.time = 1, .body = SampleRecord{.period = i % 10 == 0 ? largest : 1000}});
+    }
+    const auto notes = interpreter.notes();
+    ASSERT_EQ(notes.size(), largest > 10'000 ? 1u : 0u);
+    if (!notes.empty()) {
+      EXPECT_NE(notes[0].find("stands for up to 200,000 of them"), std::string::npos) << notes[0];
+    }
+  }
+}
+
 TEST_F(PerfInterpreter, EventsAndVcpusAreKeptApart) {
   add(build_.comm(0, 7, 7, "prog", false));
   add(build_.sample(1, 1, Mode::kUser, 5, 7, 8, 3, {}));
