@@ -167,7 +167,9 @@ bool interrupted() {
 void summarise(const SessionResult& result, const std::filesystem::path& output) {
   std::uint64_t taken = 0;
   std::uint64_t lost = 0;
+  bool known = true;
   for (const DomainTotals& domain : result.record.domains) {
+    known &= domain.whole;
     for (const EventTotals& event : domain.events) {
       taken += event.taken;
       lost += event.taken - event.delivered;
@@ -176,11 +178,14 @@ void summarise(const SessionResult& result, const std::filesystem::path& output)
   for (const std::string& note : result.record.notes) {
     say("xenoprof: " + printable(note));
   }
+  const std::string least = known ? "" : "at least ";
+  const std::string losses = lost != 0 ? least + with_separators(lost) + " lost"
+                             : known   ? "none lost"
+                                       : "what was lost is not known";
   const auto plural = [](std::size_t count) { return count == 1 ? "" : "s"; };
   const std::size_t domains = result.record.domains.size();
-  say(fmt::format("{:.1f} s, {} sample{} from {} domain{}, {} lost{}", result.record.seconds,
-                  with_separators(taken), plural(taken), domains, plural(domains),
-                  lost == 0 ? "none" : with_separators(lost),
+  say(fmt::format("{:.1f} s, {} sample{} from {} domain{}, {}{}", result.record.seconds,
+                  with_separators(taken), plural(taken), domains, plural(domains), losses,
                   output.empty() ? "" : fmt::format(": `xenoprof report {}`", output.string())));
 }
 

@@ -77,8 +77,8 @@ std::string losses_text(const SessionRecord* session) {
     text = "No samples were lost.";
   }
   if (!not_whole.empty()) {
-    text += fmt::format("{}What was lost in {} is not known: the last counts did not arrive.",
-                        text.empty() ? "" : " ", not_whole);
+    text += fmt::format("{} lost in {} is not known: the last counts did not arrive.",
+                        text.empty() ? "What was" : " What else was", not_whole);
   }
   return text;
 }
