@@ -280,6 +280,12 @@ Result<void> KvmGuests::prepare(const Cancelled& cancelled) {
     return done;
   }
   peers_.started();
+  if (request_.sampling == GuestSampling::kByGuest &&
+      std::ranges::any_of(guests_, [&](Guest& guest) { return connected(guest) != nullptr; })) {
+    notes_.push_back(
+        "Guests sampled themselves: their samples and this system's are of different clocks or "
+        "counters, and shares of them tell within a domain, not between domains");
+  }
   for (const auto& [name, unused] : request_.kernel_symbols) {
     if (std::ranges::any_of(guests_, [&](Guest& guest) {
           return guest.machine.name == name && connected(guest) != nullptr;
