@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// For numbers of rows, samples a second and the like. CLI11's own check would name its limits in all
-// their digits, and takes -1 for a large number.
+// For numbers of rows, samples a second and the like. CLI11's own check would name its limits in
+// all their digits, and takes -1 for a large number.
 #pragma once
 
 #include <fmt/format.h>
