@@ -194,11 +194,6 @@ StringId Interpreter::process_name(std::int32_t tid) {
 }
 
 void Interpreter::on(const SampleRecord& sample) {
-  const auto machine = machines_.find(sample.pid);
-  const bool served = machine != machines_.end();
-  if (served && sample.guest) {
-    return;
-  }
   if (sample.period != 0) {
     const auto period = static_cast<double>(sample.period);
     Periods& periods = periods_[sample.event];
@@ -206,6 +201,11 @@ void Interpreter::on(const SampleRecord& sample) {
     periods.sum += period;
     periods.squares += period * period;
     periods.most = std::max(periods.most, sample.period);
+  }
+  const auto machine = machines_.find(sample.pid);
+  const bool served = machine != machines_.end();
+  if (served && sample.guest) {
+    return;
   }
   const LastTask* const task = kind_ == Kind::kPassive ? nullptr : &task_of(sample);
   const AddressSpace& user_space =
@@ -320,9 +320,11 @@ std::vector<CodeMapping> Interpreter::code_of(const AddressSpace& space) const {
 std::vector<std::string> Interpreter::notes() const {
   std::vector<std::string> notes;
   for (const Periods& periods : periods_) {
-    // Above 1, by how much their shares of the samples may be other than of the events.
+    // Above 1, by how much their shares of the samples may be other than of the events. Of a few
+    // samples chance has more to say.
     constexpr double kUneven = 1.5;
-    if (!periods.event.empty() &&
+    constexpr double kFew = 100;
+    if (!periods.event.empty() && periods.samples >= kFew &&
         periods.samples * periods.squares > kUneven * periods.sum * periods.sum) {
       notes.push_back(fmt::format(
           "Samples of {0} came by frequency, and one stands for up to {1} of them: shares are of "

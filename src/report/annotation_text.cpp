@@ -234,7 +234,7 @@ std::string TextWriter::write() {
                  : 100 * static_cast<double>(annotation_.samples[event]) / static_cast<double>(all),
         with_separators(all)));
   }
-  out_ += wrapped(fmt::format("{}", fmt::join(parts, ", ")), style_.width) + "\n";
+  out_ += wrapped(fmt::format("{}", fmt::join(parts, ", ")), style_.width);
   for (const std::string& note : annotation_.notes) {
     out_ += printable(note) + "\n";
   }

@@ -104,6 +104,7 @@ void DomainData::add_own(perf::Bytes record) {
 
 Profile DomainData::profile() {
   if (interpreter_) {
+    notes_ = interpreter_->notes();
     return std::move(interpreter_->profile());
   }
   return read_again(new_interpreter());

@@ -59,7 +59,7 @@ class DomainData {
   // Of a KVM host's records, what each of those processes' guests did, seen from outside.
   std::unordered_map<std::int32_t, Profile> guest_profiles(
       const std::vector<std::int32_t>& processes);
-  // Of the last profile that was made of the file: what is missing in it, a sentence each.
+  // Of the last profile that was made: what is missing in it, a sentence each.
   std::vector<std::string> notes() const { return notes_; }
   // The domain does not take part after all: takes the file away.
   void discard();

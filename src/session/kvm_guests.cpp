@@ -535,15 +535,21 @@ void KvmGuests::watch(Guest& guest) {
 // What the host took of a guest and its agent has not told of yet, by mode: shares in a live
 // session are wrong without it, for this system's own samples are there at once.
 Profile KvmGuests::untold(const Profile& taken, const Profile* told) {
-  constexpr std::size_t kModes = 2;  // a guest's own
+  struct Left {
+    std::array<std::uint64_t, 2> of_mode{};  // user and kernel
+    std::uint64_t all = 0;
+  };
   const std::size_t events = taken.events().size();
-  std::vector<std::array<std::uint64_t, kModes>> left(events);
+  std::vector<Left> left(events);
   const auto each = [&](const Profile& profile, const auto& take) {
     const std::size_t first = profile.events().size() - events;  // its guest's own are before
     for (const Sample& sample : profile.samples()) {
       const auto mode = static_cast<std::size_t>(sample.key.mode);
-      for (std::size_t event = 0; event < events && mode < kModes; ++event) {
-        take(left[event][mode], sample.samples[first + event]);
+      for (std::size_t event = 0; event < events; ++event) {
+        take(left[event].all, sample.samples[first + event]);
+        if (mode < left[event].of_mode.size()) {
+          take(left[event].of_mode[mode], sample.samples[first + event]);
+        }
       }
     }
   };
@@ -557,7 +563,11 @@ Profile KvmGuests::untold(const Profile& taken, const Profile* told) {
       result.add_alone(result.add_location(result.add_image(kNotNamedYet, ""), 0, name));
   for (std::size_t event = 0; event < events; ++event) {
     for (const Mode mode : {Mode::kUser, Mode::kKernel}) {
-      if (const std::uint64_t samples = left[event][static_cast<std::size_t>(mode)]; samples != 0) {
+      // An agent may tell of another mode than the host: never more than was taken in all.
+      auto& [of_mode, all] = left[event];
+      const std::uint64_t samples = std::min(of_mode[static_cast<std::size_t>(mode)], all);
+      all -= samples;
+      if (samples != 0) {
         result.add({.process = name, .stack = nowhere, .mode = mode}, event, samples);
       }
     }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <optional>
@@ -37,25 +38,30 @@ bool is_session(const fs::path& folder) {
 fs::path beside(const fs::path& folder, const char* suffix) {
   return folder.string() + suffix;
 }
-// Where the earlier session waits until it is known whether there will be another one.
-fs::path aside(const fs::path& folder) {
-  return beside(folder, ".before");
-}
 fs::path old(const fs::path& folder) {
   return beside(folder, ".old");
 }
+// Names that nobody else would give. Where the earlier session waits until it is known whether
+// there will be another one:
+fs::path aside(const fs::path& folder) {
+  return beside(folder, ".xenoprof-before");
+}
 // What was old until then, and takes its time to be removed.
 fs::path outdated(const fs::path& folder) {
-  return beside(folder, ".outdated");
+  return beside(folder, ".xenoprof-outdated");
 }
 
 // Also if it was interrupted in that before: the reserve, by which it is known, goes last.
 void remove_outdated(const fs::path& folder) {
   const fs::path place = outdated(folder);
+  std::error_code ignored;
+  if (fs::is_symlink(place, ignored)) {
+    fs::remove(place, ignored);  // what it leads to is its user's
+    return;
+  }
   if (!is_session(place)) {
     return;
   }
-  std::error_code ignored;
   std::ofstream(place / kReserveFile).flush();
   for (const auto& entry : fs::directory_iterator(place, ignored)) {
     if (entry.path().filename() != kReserveFile) {
@@ -78,7 +84,8 @@ void discard(const fs::path& folder, bool made) {
     ::rmdir(folder.c_str());  // nothing but a folder, and only if nothing else is in it
   }
   if (is_session(aside(folder))) {
-    fs::rename(aside(folder), folder, ignored);
+    // Not in the place of another's that was made just now.
+    ::renameat2(AT_FDCWD, aside(folder).c_str(), AT_FDCWD, folder.c_str(), RENAME_NOREPLACE);
   }
 }
 
@@ -88,12 +95,14 @@ Result<std::optional<FileDescriptor>> lock(const fs::path& folder) {
   FileDescriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   struct stat locked {};
   struct stat there {};
-  if (!opened && errno == ENOENT && !fs::is_symlink(folder)) {
-    return std::nullopt;
-  }
   if (!opened) {
+    const int failed = errno;
+    std::error_code ignored;
+    if (failed == ENOENT && !fs::is_symlink(folder, ignored)) {
+      return std::nullopt;
+    }
     return fail("cannot make the folder {}: {} is there", folder.string(),
-                errno == ENOTDIR || errno == ENOENT ? "something else" : "what cannot be read");
+                failed == ENOTDIR || failed == ENOENT ? "something else" : "what cannot be read");
   }
   if (::flock(opened.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
     return fail("another session is recording into {}: choose another place with -o",
@@ -104,6 +113,30 @@ Result<std::optional<FileDescriptor>> lock(const fs::path& folder) {
     return std::nullopt;
   }
   return std::optional(std::move(opened));
+}
+
+std::unexpected<Error> in_the_way(const fs::path& place) {
+  return fail("{} is in the way of the earlier session: choose another place with -o",
+              place.string());
+}
+
+// Whether the earlier session, if there is one, can become the old one.
+Result<void> is_free(const fs::path& folder) {
+  std::error_code error;
+  if (!is_session(folder) && !is_session(aside(folder))) {
+    return {};
+  }
+  if (fs::exists(outdated(folder), error)) {
+    return in_the_way(outdated(folder));
+  }
+  if (!fs::exists(old(folder), error)) {
+    return {};
+  }
+  if (!is_session(old(folder))) {
+    return in_the_way(old(folder));
+  }
+  const auto locked = lock(old(folder));
+  return locked ? Result<void>() : std::unexpected(locked.error());
 }
 
 Result<void> reserve(const fs::path& folder) {
@@ -139,6 +172,9 @@ Result<OutputFolder> OutputFolder::open(const fs::path& given) {
       continue;
     }
     remove_outdated(path);
+    if (auto free = is_free(path); !free) {
+      return std::unexpected(free.error());
+    }
     if (fs::is_empty(path, error) && !error) {
       OutputFolder folder(path, **std::move(locked), made);
       if (auto done = reserve(path); !done) {
@@ -153,11 +189,8 @@ Result<OutputFolder> OutputFolder::open(const fs::path& given) {
       discard(path, true);  // of one that was killed before it had begun
       continue;
     }
-    for (const fs::path& place : {aside(path), old(path), outdated(path)}) {
-      if (fs::exists(place, error) && (place != old(path) || !is_session(place))) {
-        return fail("{} is in the way of the earlier session: choose another place with -o",
-                    place.string());
-      }
+    if (fs::exists(aside(path), error)) {
+      return in_the_way(aside(path));
     }
     fs::rename(path, aside(path), error);
     if (error) {

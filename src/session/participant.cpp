@@ -449,8 +449,10 @@ Result<void> Participation::stop() {
   for (const std::string& note : resolve(interpreter_->profile(), {.xensyms = {}})) {
     finished.add_notes(note);
   }
-  for (const std::string& note : recorder_->notes()) {
-    finished.add_notes(note);
+  for (const auto& notes : {interpreter_->notes(), recorder_->notes()}) {
+    for (const std::string& note : notes) {
+      finished.add_notes(note);
+    }
   }
   if (host_samples_ && host_samples_->timeline.late() != 0) {
     finished.add_notes(

@@ -59,10 +59,10 @@ TEST_F(Record, WhatPerfWritesIntoAPipeIsRead) {
 TEST_F(Record, OneThatWasKilledWhileItBeganTakesNothingAway) {
   // As such a one leaves it.
   const auto [text, good] = run(
-      "cd $T; mkdir s.before s s.old; "
-      "for name in session.json profile.pb.gz; do touch s.before/$name s.old/$name; done; "
+      "cd $T; mkdir s.xenoprof-before s s.old; "
+      "for name in session.json profile.pb.gz; do touch s.xenoprof-before/$name s.old/$name; done; "
       "touch s/.reserve; "
-      "echo good >s.before/mark; echo older >s.old/mark; "
+      "echo good >s.xenoprof-before/mark; echo older >s.old/mark; "
       "$B/xenoprof record --no-progress -e cpu-clock -o s -- $B/busy spend 50 2>/dev/null; echo "
       "$?; "
       "cat s.old/mark; ls -d s*; ls s");
@@ -105,11 +105,13 @@ TEST_F(Record, WhereAnotherSessionRecordsIsNoPlaceForThis) {
 
 TEST_F(Record, OfTwoThatBeginAtOnceOneHasTheFolder) {
   const auto [text, good] =
-      run("cd $T; for round in $(seq 5); do for one in 1 2; do "
-          "{ $B/xenoprof record --no-progress -e cpu-clock -o s -- sleep 0.3 >log$one 2>&1; "
+      run("cd $T; for round in $(seq 5); do rm -f status*; for one in 1 2; do "
+          "{ $B/xenoprof record --no-progress -e cpu-clock -o s -- sh -c 'for i in $(seq 200); do "
+          "[ -e $0 ] && break; sleep 0.02; done' status$((3 - one)) >log$one 2>&1; "
           "echo $? >status$one; } & done; wait; cat status1 status2 | sort | tr -d '\\n'; "
           "[ $(cat log? | grep -c 'another session is recording into s') = 1 ] && "
-          "[ -e s/profile.pb.gz ] && [ -e s/session.json ] && [ ! -e s.before ] || echo mixed; "
+          "[ -e s/profile.pb.gz ] && [ -e s/session.json ] && [ ! -e s.xenoprof-before ] || echo "
+          "mixed; "
           "done; ls -d s s.*");
   EXPECT_TRUE(good);
   std::string whole;
@@ -121,13 +123,23 @@ TEST_F(Record, OfTwoThatBeginAtOnceOneHasTheFolder) {
 
 TEST_F(Record, WhatASessionCouldNotFinishIsASessionStill) {
   const auto [text, good] =
-      run("cd $T; mkdir s.outdated; touch s.outdated/.reserve s.outdated/host.perf.data; "
+      run("cd $T; mkdir s.xenoprof-outdated; touch s.xenoprof-outdated/.reserve "
+          "s.xenoprof-outdated/host.perf.data; "
           "for round in 1 2 3; do $B/xenoprof record --no-progress -e cpu-clock -o s -- $B/busy "
           "spend 20 2>/dev/null; echo $?; done; ls -d s s.*; rm s/profile.pb.gz; touch s/.reserve; "
           "$B/xenoprof record --no-progress -e cpu-clock -o s -- $B/busy spend 20 2>/dev/null; "
           "echo $?; ls -A s.old");
   EXPECT_TRUE(good);
   EXPECT_EQ(text, "0\n0\n0\ns\ns.old\n0\n.reserve\nhost.perf.data\nsession.json\n");
+}
+
+TEST_F(Record, WhatALinkLeadsToIsNotRemoved) {
+  const auto [text, good] =
+      run("cd $T; $B/xenoprof record --no-progress -e cpu-clock -o kept -- $B/busy spend 20 "
+          "2>/dev/null; ln -s kept s.old; for round in 1 2 3; do $B/xenoprof record --no-progress "
+          "-e cpu-clock -o s -- $B/busy spend 20 2>/dev/null; echo $?; done; ls -A kept");
+  EXPECT_TRUE(good);
+  EXPECT_EQ(text, "0\n0\n0\nhost.perf.data\nprofile.pb.gz\nsession.json\n");
 }
 
 TEST_F(Record, GoesOnAfterAHangUpUnderNohup) {

@@ -6,12 +6,14 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <random>
 #include <string>
 #include <variant>
 
 #include "perf/data_reader.h"
+#include "perf/record_fields.h"
 #include "temporary_folder.h"
 
 namespace xenoprof {
@@ -63,6 +65,29 @@ TEST_F(DomainDataTest, OfAPassiveDomainOnlyTheKernelIsLookedInto) {
   ASSERT_EQ(profile.images().size(), 2u);
   EXPECT_EQ(profile.text(profile.images()[0].name), kPassiveUserImage);
   EXPECT_EQ(profile.text(profile.images()[1].name), kKernelImage);
+}
+
+TEST_F(DomainDataTest, SaysWhereSamplesStandForUnlikeNumbersOfEvents) {
+  const perf::Layout layout{.events = {{"page-faults", 0}}, .countings = {{.frequency = 1000}}};
+  perf::RecordBuilder builder(layout);
+  for (const bool at_once : {false, true}) {
+    auto data = DomainData::create(folder_ / "f.perf.data", layout, false);
+    ASSERT_TRUE(data);
+    if (at_once) {
+      data->interpret_at_once();
+    }
+    for (int i = 0; i < 100; ++i) {
+      const std::uint64_t period = i % 10 == 0 ? 5000 : 1;
+      std::string record = text(builder.sample(1, 0, Mode::kUser, 0x1010, 7, 7, 0, {}));
+      std::memcpy(record.data() + sizeof(perf_event_header) + sizeof(perf::SampleFields), &period,
+                  sizeof period);
+      ASSERT_TRUE(data->add(record));
+    }
+    data->profile();
+    ASSERT_EQ(data->notes().size(), 1u) << at_once;
+    EXPECT_NE(data->notes()[0].find("stands for up to 5,000 of them"), std::string::npos);
+    ASSERT_TRUE(data->finish({}, {}));
+  }
 }
 
 TEST_F(DomainDataTest, APassiveDomainCanBeLookedAtMeanwhileAndNeedsNoFile) {
