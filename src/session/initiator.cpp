@@ -595,13 +595,9 @@ Result<SessionResult> run_session(const SessionRequest& request, const Cancelled
         "the hypervisor lets only dom0 run a session: type this in dom0; this domain takes "
         "part while `xenoprof agent` runs in it");
   }
-  std::optional<OutputFolder> output;
-  if (!request.output.empty()) {
-    auto opened = OutputFolder::open(request.output);
-    if (!opened) {
-      return std::unexpected(opened.error());
-    }
-    output.emplace(*std::move(opened));
+  auto output = OutputFolder::open(request.output);
+  if (!output) {
+    return std::unexpected(output.error());
   }
   Session session(request, std::move(*device), cancelled);
   Result<void> done = session.choose();
@@ -616,9 +612,7 @@ Result<SessionResult> run_session(const SessionRequest& request, const Cancelled
   if (!done) {
     return std::unexpected(done.error());
   }
-  if (output) {
-    output->begun();
-  }
+  output->begun();
   done = session.run(keep_going);
   session.end();
   return session.conclude(done);

@@ -502,13 +502,9 @@ Result<SessionResult> LocalSession::conclude(const Result<void>& ran) {
 Result<SessionResult> run_local_session(const LocalRequest& request, const Cancelled& cancelled,
                                         const std::function<Result<void>()>& started,
                                         const KeepGoing& keep_going) {
-  std::optional<OutputFolder> output;
-  if (!request.output.empty()) {
-    auto opened = OutputFolder::open(request.output);
-    if (!opened) {
-      return std::unexpected(opened.error());
-    }
-    output.emplace(*std::move(opened));
+  auto output = OutputFolder::open(request.output);
+  if (!output) {
+    return std::unexpected(output.error());
   }
   LocalSession session(request);
   Result<void> done = session.prepare(cancelled);
@@ -518,9 +514,7 @@ Result<SessionResult> run_local_session(const LocalRequest& request, const Cance
   if (!done) {
     return std::unexpected(done.error());
   }
-  if (output) {
-    output->begun();
-  }
+  output->begun();
   return session.conclude(session.run(keep_going));
 }
 

@@ -153,6 +153,9 @@ Result<void> reserve(const fs::path& folder) {
 }  // namespace
 
 Result<OutputFolder> OutputFolder::open(const fs::path& given) {
+  if (given.empty()) {
+    return OutputFolder({}, {}, false);
+  }
   std::error_code error;
   // What a link leads to makes room, not the link.
   const bool leads = fs::is_symlink(given, error) && fs::is_directory(given, error);
@@ -223,6 +226,9 @@ OutputFolder::~OutputFolder() {
 }
 
 void OutputFolder::begun() {
+  if (path_.empty()) {
+    return;
+  }
   begun_ = true;
   std::error_code ignored;
   if (is_session(aside(path_))) {

@@ -14,7 +14,7 @@ class OutputFolder {
  public:
   // Makes the folder and locks it for as long as this lives, which has to be until all is written.
   // An earlier session there, also one that was killed, steps aside; one that still records, and
-  // anything else, is not ours to touch.
+  // anything else, is not ours to touch. An empty path: nothing is kept.
   static Result<OutputFolder> open(const std::filesystem::path& path);
   OutputFolder(OutputFolder&& other) noexcept;
   OutputFolder& operator=(OutputFolder&&) = delete;
@@ -30,7 +30,7 @@ class OutputFolder {
   OutputFolder(std::filesystem::path path, FileDescriptor lock, bool made)
       : path_(std::move(path)), lock_(std::move(lock)), made_(made) {}
 
-  std::filesystem::path path_;  // empty: moved from
+  std::filesystem::path path_;  // empty: there is none, or it was moved from
   FileDescriptor lock_;
   bool made_;
   bool begun_ = false;
