@@ -122,7 +122,8 @@ class KvmGuests {
   void greet(Guest& guest, std::unique_ptr<Channel> channel);
   Result<void> settle_missing();
   const char* without_agent() const {
-    return request_.sampling == GuestSampling::kByGuest ? "not sampled" : "seen from outside only";
+    return request_.sampling == GuestSampling::kByGuest ? "not sampled, unless by a clock"
+                                                        : "seen from outside only";
   }
   Result<void> prepare(const Cancelled& cancelled);
   bool must_take_part(const std::string& name) const;
@@ -132,7 +133,6 @@ class KvmGuests {
   void read_clocks(Guest& guest);
   // In a live session.
   void watch(Guest& guest);
-  static Profile untold(const Profile& taken, const Profile* told);
   SymbolSources symbols_of(const Guest& guest) const;
   perf::TscLook look_at_host();
   // Asks the agent, and waits so long for the answer.

@@ -101,7 +101,8 @@ class Resolver {
       }
     }
     say("Functions have no names in files that cannot be read", unreadable_);
-    say("Code that a program made while running has no names, as there is no", mapless_);
+    say("Functions have no names in code that a program made while running and wrote no map of",
+        mapless_);
     say("Source lines are missing, because reading them takes long, for", late_);
     say("Source lines are missing, because the debug information is damaged, for", damaged_);
     return std::move(notes_);

@@ -53,13 +53,12 @@ std::uint64_t SpinLab::nameless(const std::string& guest, const std::string& eve
 }
 
 void SpinLab::expect_three_to_one(const std::string& guest, const std::string& event,
-                                  std::uint64_t least, double points) {
+                                  std::uint64_t least) {
   SCOPED_TRACE(guest);
   const Spun both = spun(guest, event);
   EXPECT_GE(both.a + both.b, least);
   EXPECT_EQ(both.astray, 0u);
-  EXPECT_NEAR(100.0 * static_cast<double>(both.a) / static_cast<double>(both.a + both.b), 75,
-              points);
+  EXPECT_NEAR(100.0 * static_cast<double>(both.a) / static_cast<double>(both.a + both.b), 75, 3);
   EXPECT_EQ(nameless(guest, event), 0u);
 }
 

@@ -3,6 +3,7 @@
 #include <linux/perf_event.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -306,6 +307,25 @@ TEST_F(PerfDataFileInStockPerf, FunctionsOfXenAreNamed) {
   const auto [after, status_after] = run(report);
   EXPECT_EQ(status_after, 0) << after;
   EXPECT_NE(after.find("100.00%  [k] do_iret"), std::string::npos) << after;
+}
+
+// Whose periods are not in the file: with a period of 0 every share would be 0 %.
+TEST_F(PerfDataFileInStockPerf, SamplesByFrequencyWeighOneEach) {
+  const Layout layout{.events = {{"instructions", 0}, {"page-faults", 0}}};
+  RecordBuilder build(layout);
+  auto writer = DataWriter::create(path_, layout);
+  ASSERT_TRUE(writer);
+  for (const std::size_t event : {0, 1}) {
+    ASSERT_TRUE(writer->write(build.sample(1, event, Mode::kUser, 0x1000, 7, 7, 0, {})));
+  }
+  ASSERT_TRUE(writer->finish({}));
+  const auto [text, status] = run("perf script -F period -i " + path_.string());
+  EXPECT_EQ(status, 0) << text;
+  EXPECT_EQ(std::count(text.begin(), text.end(), '1'), 2) << text;
+  EXPECT_EQ(text.find('0'), std::string::npos) << text;
+  const auto reader = DataReader::open(path_);
+  ASSERT_TRUE(reader);
+  EXPECT_EQ(reader->layout().events, layout.events) << "still by frequency";
 }
 
 TEST_F(PerfDataFileInStockPerf, UnfinishedFileIsReadToo) {

@@ -258,8 +258,11 @@ TEST(TextReport, NeverSaysNothingWasLostWhenItIsNotKnown) {
   session.domains[1].events[0].lost.clear();
   session.domains[2].whole = false;
   const std::string text = drawn(sample_profile(), {.style = {.width = 200}}, &session);
-  EXPECT_TRUE(has(text, "was lost in guest2 is not known"));
+  EXPECT_TRUE(has(text, "What was lost in guest2 is not known"));
   EXPECT_FALSE(has(text, "No samples were lost."));
+  session.domains[1] = sample_session().domains[1];
+  EXPECT_TRUE(has(drawn(sample_profile(), {.style = {.width = 200}}, &session),
+                  "fewer lost. What else was lost in guest2 is not known"));
   EXPECT_FALSE(has(drawn(sample_profile()), "No samples were lost."));
 }
 
