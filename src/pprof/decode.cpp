@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <optional>
 #include <unordered_map>
@@ -16,6 +18,9 @@ namespace {
 
 namespace format = perftools::profiles;
 
+// Of numbers of samples, as other profilers write it.
+constexpr std::string_view kForeignUnit = "count";
+
 template <class Message>
 bool parse(std::string_view part, Message& message) {
   return message.ParseFromArray(part.data(), static_cast<int>(part.size()));
@@ -26,7 +31,7 @@ class Decoder {
   Decoder(const Parts& parts, const Limits& limits, const Progress& progress)
       : parts_(parts), most_frames_(limits.frames), progress_(progress) {}
 
-  Result<Profile> run() {
+  Result<Stored> run() {
     if (!parts_.strings.empty() && !parts_.strings[0].empty()) {
       return fail("its first string is not empty");
     }
@@ -36,7 +41,7 @@ class Decoder {
         return std::unexpected(done.error());
       }
     }
-    return std::move(profile_);
+    return Stored{std::move(profile_), std::move(left_out_)};
   }
 
  private:
@@ -72,6 +77,8 @@ class Decoder {
   const Progress& progress_;
   std::size_t done_ = 0;
   Profile profile_;
+  std::vector<int> values_;  // by event: the place of its number in a sample
+  std::vector<std::string> left_out_;
   // From the message's ids to ours.
   std::unordered_map<std::uint64_t, ImageId> images_;
   std::unordered_map<std::uint64_t, Line> functions_;  // their line numbers are 0
@@ -107,14 +114,21 @@ Result<void> Decoder::events() {
   }
   std::vector<Event> events;
   format::ValueType type;
-  for (std::string_view part : parts_.sample_types) {
+  for (int value = 0; std::string_view part : parts_.sample_types) {
     if (!parse(part, type)) {
       return fail("a sample type is damaged");
     }
     const auto name = text(type.type());
-    if (!name) {
+    const auto unit = text(type.unit());
+    if (!name || !unit) {
       return fail("a sample type's name is not in its string table");
     }
+    const int place = value++;
+    if (!unit->empty() && *unit != kUnit && *unit != kForeignUnit) {
+      left_out_.push_back(fmt::format("{} ({})", *name, *unit));
+      continue;
+    }
+    values_.push_back(place);
     Event event{std::string(*name), 1};
     // In the order of the sample types: two events may share a name.
     const auto found = std::find_if(described.begin(), described.end(),
@@ -124,6 +138,9 @@ Result<void> Decoder::events() {
       described.erase(found);
     }
     events.push_back(std::move(event));
+  }
+  if (events.empty() && !left_out_.empty()) {
+    return fail("its numbers are no samples, but {}", fmt::join(left_out_, ", "));
   }
   profile_ = Profile(std::move(events));
   return {};
@@ -259,12 +276,13 @@ Result<void> Decoder::samples() {
     if (!parse(part, sample)) {
       return fail("a sample is damaged");
     }
-    if (static_cast<std::size_t>(sample.value_size()) != events) {
-      return fail("a sample has {} numbers where there are {} events", sample.value_size(), events);
+    if (static_cast<std::size_t>(sample.value_size()) != parts_.sample_types.size()) {
+      return fail("a sample has {} numbers where there are {} events", sample.value_size(),
+                  parts_.sample_types.size());
     }
     bool counted = false;
     for (std::size_t event = 0; event < events; ++event) {
-      const std::int64_t value = sample.value(static_cast<int>(event));
+      const std::int64_t value = sample.value(values_[event]);
       if (value < 0) {
         return fail("a sample has a negative number");
       }
@@ -299,7 +317,7 @@ Result<void> Decoder::samples() {
     }
     key.stack = profile_.add_stack(stack);
     for (std::size_t event = 0; event < events; ++event) {
-      if (const std::int64_t value = sample.value(static_cast<int>(event)); value != 0) {
+      if (const std::int64_t value = sample.value(values_[event]); value != 0) {
         profile_.add(key, event, static_cast<std::uint64_t>(value));
       }
     }
@@ -309,7 +327,8 @@ Result<void> Decoder::samples() {
 
 }  // namespace
 
-Result<Profile> decode(std::string_view bytes, const Limits& limits, const Progress& progress) {
+Result<Stored> decode_stored(std::string_view bytes, const Limits& limits,
+                             const Progress& progress) {
   const auto message = gunzip(bytes, limits.bytes);
   if (!message) {
     return fail("The profile cannot be read: {}.", message.error().message);
@@ -318,11 +337,19 @@ Result<Profile> decode(std::string_view bytes, const Limits& limits, const Progr
   if (!parts) {
     return fail("The profile cannot be read: {}.", parts.error().message);
   }
-  auto profile = Decoder(*parts, limits, progress).run();
-  if (!profile) {
-    return fail("The profile cannot be read: {}.", profile.error().message);
+  auto stored = Decoder(*parts, limits, progress).run();
+  if (!stored) {
+    return fail("The profile cannot be read: {}.", stored.error().message);
   }
-  return profile;
+  return stored;
+}
+
+Result<Profile> decode(std::string_view bytes, const Limits& limits, const Progress& progress) {
+  auto stored = decode_stored(bytes, limits, progress);
+  if (!stored) {
+    return std::unexpected(stored.error());
+  }
+  return std::move(stored->profile);
 }
 
 }  // namespace xenoprof::pprof

@@ -12,6 +12,7 @@
 
 #include "pprof.pb.h"
 #include "pprof/gzip.h"
+#include "pprof/parts.h"
 #include "pprof/pprof.h"
 
 namespace xenoprof::pprof {
@@ -19,8 +20,6 @@ namespace {
 
 namespace format = perftools::profiles;
 using Message = format::Profile;
-
-constexpr std::string_view kUnit = "samples";
 
 // Writes a message part by part, compressed at once: a large profile's parts as objects would take
 // many times the memory of the profile.

@@ -61,7 +61,7 @@ Result<void> write(const Profile& profile, const std::filesystem::path& path) {
   return {};
 }
 
-Result<Profile> read(const std::filesystem::path& path, const Progress& progress) {
+Result<Stored> read(const std::filesystem::path& path, const Progress& progress) {
   std::error_code error;
   const std::uintmax_t size = std::filesystem::file_size(path, error);
   if (error) {
@@ -75,11 +75,11 @@ Result<Profile> read(const std::filesystem::path& path, const Progress& progress
   if (!file.read(bytes.data(), static_cast<std::streamsize>(size))) {
     return fail("{} cannot be read: {}.", path.string(), std::strerror(errno));
   }
-  auto profile = decode(bytes, kFileLimits, progress);
-  if (!profile) {
-    return fail("{}: {}", path.string(), profile.error().message);
+  auto stored = decode_stored(bytes, kFileLimits, progress);
+  if (!stored) {
+    return fail("{}: {}", path.string(), stored.error().message);
   }
-  return profile;
+  return stored;
 }
 
 }  // namespace xenoprof::pprof

@@ -13,6 +13,9 @@
 
 namespace xenoprof::pprof {
 
+// The unit of the numbers in a sample.
+inline constexpr std::string_view kUnit = "samples";
+
 // Views into the message.
 struct Parts {
   std::vector<std::string_view> sample_types;

@@ -8,6 +8,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "model/profile.h"
 #include "model/result.h"
@@ -34,8 +35,16 @@ using Progress = std::function<void(double share)>;
 Result<Profile> decode(std::string_view bytes, const Limits& limits = kWireLimits,
                        const Progress& progress = {});
 
+// What another profiler may have made: its files may also have numbers that are not of samples.
+struct Stored {
+  Profile profile;
+  std::vector<std::string> left_out;  // such as "cpu (nanoseconds)"
+};
+Result<Stored> decode_stored(std::string_view bytes, const Limits& limits,
+                             const Progress& progress = {});
+
 // The file appears whole or not at all. What is no file, as a pipe, is written to.
 Result<void> write(const Profile& profile, const std::filesystem::path& path);
-Result<Profile> read(const std::filesystem::path& path, const Progress& progress = {});
+Result<Stored> read(const std::filesystem::path& path, const Progress& progress = {});
 
 }  // namespace xenoprof::pprof

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "report/source.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <fstream>
 #include <string_view>
 #include <system_error>
 
+#include "model/text.h"
 #include "perf/data_reader.h"
 #include "perf/interpret.h"
 #include "pprof/pprof.h"
@@ -88,11 +91,17 @@ Result<Recorded> read_perf_data(const std::filesystem::path& path, Parts parts,
 
 Result<Recorded> read_pprof(const std::filesystem::path& path, const ReadProgress& progress,
                             std::optional<SessionRecord> session = {}) {
-  auto profile = pprof::read(path, progress);
-  if (!profile) {
-    return std::unexpected(profile.error());
+  auto stored = pprof::read(path, progress);
+  if (!stored) {
+    return std::unexpected(stored.error());
   }
-  return Recorded{*std::move(profile), std::move(session), {}};
+  Recorded recorded{std::move(stored->profile), std::move(session), {}};
+  if (!stored->left_out.empty()) {
+    recorded.notes.push_back(
+        fmt::format("Left out, as they are not numbers of samples: {}.",
+                    printable(fmt::format("{}", fmt::join(stored->left_out, ", ")))));
+  }
+  return recorded;
 }
 
 Result<Recorded> read_whatever(const std::filesystem::path& source, Parts parts,

@@ -199,6 +199,25 @@ TEST(Pprof, ReadsWhatOtherProgramsWrite) {
             "cpu 1\n  0 0 0 user [unknown]()+40=caller<inlined :0><caller :12> 4\n");
 }
 
+// As of a Go program: one number counts samples, the other nanoseconds.
+TEST(Pprof, TakesNumbersOfSamplesAlone) {
+  const std::string strings = bytes_field(kString, "") + bytes_field(kString, "cpu") +
+                              bytes_field(kString, "nanoseconds") +
+                              bytes_field(kString, "samples") + bytes_field(kString, "count");
+  const std::string time = bytes_field(kSampleType, number_field(1, 1) + number_field(2, 2));
+  const std::string count = bytes_field(kSampleType, number_field(1, 3) + number_field(2, 4));
+  const std::string both =
+      bytes_field(kSample, bytes_field(1, varint(900)) + bytes_field(2, varint(1'000) + varint(4)));
+  const std::string place = bytes_field(kLocation, number_field(1, 900) + number_field(3, 0x40));
+  const auto stored =
+      pprof::decode_stored(pprof::gzip(strings + time + count + both + place), pprof::kFileLimits);
+  ASSERT_TRUE(stored) << stored.error().message;
+  EXPECT_EQ(told(stored->profile), "samples 1\n  0 0 0 user [unknown]()+40= 4\n");
+  EXPECT_EQ(stored->left_out, std::vector<std::string>{"cpu (nanoseconds)"});
+
+  EXPECT_NE(error_of(strings + time).find("no samples, but cpu (nanoseconds)"), std::string::npos);
+}
+
 TEST(Pprof, RefusesWhatPointsNowhere) {
   const std::string strings = bytes_field(kString, "") + bytes_field(kString, "cpu");
   const std::string type = bytes_field(kSampleType, number_field(1, 1));
@@ -314,7 +333,8 @@ TEST(PprofFile, IsReadBackAndLeavesNothingBeside) {
   ASSERT_TRUE(pprof::write(small_profile(), folder / "profile.pb.gz"));
   const auto back = pprof::read(folder / "profile.pb.gz");
   ASSERT_TRUE(back) << back.error().message;
-  EXPECT_EQ(told(*back), told(small_profile()));
+  EXPECT_EQ(told(back->profile), told(small_profile()));
+  EXPECT_TRUE(back->left_out.empty());
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
 }
 
