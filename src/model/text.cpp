@@ -56,6 +56,10 @@ std::size_t byte_of(std::string_view text, std::size_t index) {
   return at;
 }
 
+std::string_view file_name(std::string_view path) {
+  return path.starts_with('/') ? path.substr(path.rfind('/') + 1) : path;
+}
+
 std::string with_separators(std::uint64_t number) {
   std::string text = std::to_string(number);
   for (std::size_t at = text.size(); at > 3;) {

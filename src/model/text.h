@@ -20,6 +20,9 @@ std::size_t width_of(std::string_view text);
 // none.
 std::size_t byte_of(std::string_view text, std::size_t index);
 
+// The last part of a path that begins at the root; the whole name of what has no path.
+std::string_view file_name(std::string_view path);
+
 // 1234567 as "1,234,567".
 std::string with_separators(std::uint64_t number);
 

@@ -88,7 +88,9 @@ struct Filter::Condition {
     bool any = false;  // of those without '!'
     bool passed = false;
     for (const Test& test : tests) {
-      const bool same = test.pattern ? test.pattern->matches(text) : test.text == text;
+      const bool same = test.pattern ? test.pattern->matches(text)
+                                     : test.text == text || (column == Column::kImage &&
+                                                             test.text == file_name(text));
       if (test.negated && same) {
         return false;
       }

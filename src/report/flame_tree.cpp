@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "report/flame_tree.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <functional>
 #include <numeric>
 #include <utility>
+
+#include "model/text.h"
 
 namespace xenoprof {
 namespace {
@@ -23,10 +27,6 @@ FrameKind kind_of(Mode mode) {
       return FrameKind::kHypervisor;
   }
   return FrameKind::kUser;
-}
-
-std::string file_name(const std::string& path) {
-  return path.starts_with('/') ? path.substr(path.rfind('/') + 1) : path;
 }
 
 }  // namespace
@@ -75,7 +75,8 @@ void FlameTree::add(const NamedStacks& stacks,
       // Without a symbol all of an image is one frame: an address says little and would cut the
       // tree into slivers.
       frame_of[node.name] = intern(
-          {name.is_address ? file_name(name.image) + " (no symbol)" : name.text, name.image, kind});
+          {name.is_address ? fmt::format("{} (no symbol)", file_name(name.image)) : name.text,
+           name.image, kind});
     }
     return frame_of[node.name];
   };

@@ -12,17 +12,14 @@ Style style_of_mode(std::string_view mode) {
 }
 
 std::map<std::string, std::string> short_image_names(const std::set<std::string>& images) {
-  std::map<std::string, std::set<std::string>> paths;
-  const auto name_of = [](const std::string& path) {
-    return path.starts_with('/') ? path.substr(path.rfind('/') + 1) : path;
-  };
+  std::map<std::string_view, std::set<std::string>> paths;
   for (const std::string& path : images) {
-    paths[name_of(path)].insert(path);
+    paths[file_name(path)].insert(path);
   }
   std::map<std::string, std::string> names;
   for (const auto& [name, all] : paths) {
     for (const std::string& path : all) {
-      names[path] = printable(all.size() == 1 ? name : path);
+      names[path] = printable(all.size() == 1 ? name : std::string_view(path));
     }
   }
   return names;

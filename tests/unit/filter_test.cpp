@@ -78,6 +78,10 @@ TEST(Filter, LooksAtEachColumn) {
   const Profile profile = four_processes();
   EXPECT_EQ(passing(profile, "domain=guest1"), "CD");
   EXPECT_EQ(passing(profile, "process=B"), "B");
+  EXPECT_EQ(passing(profile, "image=/bin/b"), "B");
+  EXPECT_EQ(passing(profile, "image=b"), "B");
+  EXPECT_EQ(passing(profile, "image!=b"), "ACD");
+  EXPECT_EQ(passing(profile, "image=in/b"), "");
   EXPECT_EQ(passing(profile, "pid=-1"), "C");
   EXPECT_EQ(passing(profile, "tid=10"), "ABCD");
   EXPECT_EQ(passing(profile, "image~^/bin"), "AB");
