@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -93,7 +94,8 @@ Result<SessionRequest> SessionOptions::request() const {
 
 Result<LocalRequest> SessionOptions::local_request(std::uint64_t frequency) const {
   LocalRequest request;
-  request.frequency = frequency != 0 ? frequency : kDefaultFrequency;
+  request.frequency =
+      frequency != 0 ? frequency : std::min(kDefaultFrequency, perf::most_samples_a_second());
   for (const std::string& text : events_) {
     auto event = perf::find_counted_event(text, request.frequency);
     if (!event) {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <fstream>
 #include <optional>
 
@@ -47,13 +48,19 @@ int encode(const char* name, perf_event_attr& attr) {
   return pfm_get_os_event_encoding(name, PFM_PLM0 | PFM_PLM3, PFM_OS_PERF_EVENT_EXT, &argument);
 }
 
+bool is_cycles(const Counting& counting) {
+  // Above its lower half is the PMU, where a machine has CPUs of several kinds.
+  return counting.type == PERF_TYPE_HARDWARE &&
+         static_cast<std::uint32_t>(counting.config) == PERF_COUNT_HW_CPU_CYCLES;
+}
+
+}  // namespace
+
 std::uint64_t most_samples_a_second() {
   std::uint64_t most = 0;
   std::ifstream file("/proc/sys/kernel/perf_event_max_sample_rate");
   return file >> most ? most : ~std::uint64_t{0};
 }
-
-}  // namespace
 
 void apply(const Counting& counting, std::uint64_t count, perf_event_attr& attr) {
   attr.type = counting.type;
@@ -112,19 +119,19 @@ Result<CountedEvent> find_counted_event(std::string_view text, std::uint64_t fre
                       .exclude_user = attr.exclude_user != 0,
                       .exclude_kernel = attr.exclude_kernel != 0};
   }
-  if (is_clock(found.counting.type, found.counting.config)) {
-    if (found.event.count == 0 && frequency != 0) {
-      if (const auto most = most_samples_a_second(); frequency > most) {
-        return fail("-F {}: kernel.perf_event_max_sample_rate is {}", frequency, most);
-      }
-      found.event.count = clock_period(frequency);
-    } else if (found.event.count != 0 && found.event.count < kShortestClockPeriod) {
-      return fail("event '{}': a clock's count is in nanoseconds, {} at least", text,
-                  kShortestClockPeriod);
-    }
+  const bool clock = is_clock(found.counting.type, found.counting.config);
+  if (clock && found.event.count != 0 && found.event.count < kShortestClockPeriod) {
+    return fail("event '{}': a clock's count is in nanoseconds, {} at least", text,
+                kShortestClockPeriod);
   }
-  if (found.event.count == 0) {
-    found.counting.frequency = frequency;
+  if (found.event.count == 0 && frequency != 0) {
+    if (const auto most = most_samples_a_second(); clock && frequency > most) {
+      return fail("-F {}: kernel.perf_event_max_sample_rate is {}", frequency, most);
+    }
+    found.event.count = clock                       ? clock_period(frequency)
+                        : is_cycles(found.counting) ? cpu_frequency() / frequency
+                                                    : 0;
+    found.counting.frequency = found.event.count == 0 ? frequency : 0;
   }
   return found;
 }
@@ -137,6 +144,32 @@ bool is_clock(std::uint32_t type, std::uint64_t config) {
 std::uint64_t clock_period(std::uint64_t frequency) {
   constexpr std::uint64_t kSecond = 1'000'000'000;
   return frequency == 0 ? 0 : std::max(kSecond / frequency, kShortestClockPeriod);
+}
+
+std::uint64_t cpu_frequency(const std::filesystem::path& root) {
+  std::uint64_t highest = 0;
+  std::error_code error;
+  const std::filesystem::path cpus = root / "sys/devices/system/cpu";
+  for (std::filesystem::directory_iterator entry(cpus, error), end; !error && entry != end;
+       entry.increment(error)) {
+    std::uint64_t kilohertz = 0;
+    if (std::ifstream(entry->path() / "cpufreq/cpuinfo_max_freq") >> kilohertz) {
+      highest = std::max(highest, kilohertz * 1'000);
+    }
+  }
+  if (highest != 0) {
+    return highest;
+  }
+  std::ifstream file(root / "proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    const std::size_t colon = line.find(':');
+    if (line.starts_with("cpu MHz") && colon != line.npos) {
+      const double megahertz = std::strtod(line.c_str() + colon + 1, nullptr);
+      highest =
+          std::max(highest, static_cast<std::uint64_t>(std::clamp(megahertz, 0.0, 1e6) * 1e6));
+    }
+  }
+  return highest;
 }
 
 bool has_hardware_counters() {

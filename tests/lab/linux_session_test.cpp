@@ -51,6 +51,27 @@ TEST(LinuxSession, CpusThatWereAwayForAMomentAreRecorded) {
   expect_loops_on_cpu1("echo 0 > $online; echo 1 > $online; sleep 2.5; taskset 2 pmu_loop", 1);
 }
 
+// By perf's frequency a sample of a CPU that does little stands for fewer cycles than one of a busy
+// CPU, and shares are wrong.
+TEST(LinuxSession, CyclesWithoutACountAreSampledEachSoMany) {
+  const auto recorded = machine().sh(
+      "xenoprof record --no-progress -F 10000 -o /tmp/session -- "
+      "perf stat -x, -e cycles -o /tmp/stat pmu_loop");
+  ASSERT_EQ(recorded.status, 0) << recorded.err;
+  const auto counted = parse_stat(machine().sh("cat /tmp/stat").out)["cycles"];
+  EXPECT_GE(counted, 100'000'004);
+
+  std::int64_t samples = 0;
+  for (const auto& [function, number] : counts_of_report(session_report())) {
+    samples += function.starts_with("pmu_loop | ") ? static_cast<std::int64_t>(number) : 0;
+  }
+  EXPECT_GE(samples, 100);
+  const auto each = machine().sh("perf script -i /tmp/session/host.perf.data -F period | sort -u");
+  EXPECT_NEAR(static_cast<double>(samples * std::atoll(each.out.c_str())),
+              static_cast<double>(counted), 0.02 * static_cast<double>(counted))
+      << each.out;
+}
+
 TEST(LinuxSession, TopNamesWhatRuns) {
   const auto top = machine().sh(
       "(until [ -e /tmp/seen ]; do pmu_loop; done) & "

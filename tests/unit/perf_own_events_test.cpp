@@ -22,6 +22,7 @@
 #include "perf/record_parser.h"
 #include "perf/recorder.h"
 #include "perf/ring_reader.h"
+#include "temporary_folder.h"
 
 namespace xenoprof::perf {
 namespace {
@@ -324,6 +325,34 @@ TEST_F(PerfOwnEvents, TheFileSaysWhatWasCounted) {
             (std::vector<Event>{{"page-faults", 7}, {"cpu-clock", 1'000'000}, {"r1c0:u", 5}}));
   EXPECT_TRUE(reader->layout().call_chains);
   std::filesystem::remove(path);
+}
+
+TEST_F(PerfOwnEvents, CyclesHaveTheCountOfABusyCpu) {
+  const auto cycles = find_counted_event("cycles:u", kFrequency);
+  const auto counted = find_counted_event("cycles:4711", kFrequency);
+  const auto faults = find_counted_event("page-faults", kFrequency);
+  ASSERT_TRUE(cycles && counted && faults);
+  EXPECT_EQ(cycles->event.count == 0, cpu_frequency() == 0);
+  EXPECT_EQ(cycles->counting.frequency, cpu_frequency() == 0 ? kFrequency : 0);
+  EXPECT_EQ(counted->event.count, 4711u);
+  EXPECT_EQ(faults->event.count, 0u);
+  EXPECT_EQ(faults->counting.frequency, kFrequency);
+}
+
+TEST(CpuFrequency, IsTheHighestOfAnyCpu) {
+  const TemporaryFolder root;
+  EXPECT_EQ(cpu_frequency(root.path()), 0u);
+  std::filesystem::create_directories(root / "proc");
+  std::ofstream(root / "proc/cpuinfo") << "processor\t: 0\ncpu MHz\t\t: 800.000\n"
+                                          "processor\t: 1\ncpu MHz\t\t: 2400.012\n";
+  EXPECT_EQ(cpu_frequency(root.path()), 2'400'012'000u);
+  for (const auto& [cpu, kilohertz] :
+       {std::pair{"cpu0", 4'700'000}, std::pair{"cpu1", 3'500'000}}) {
+    const auto folder = root / "sys/devices/system/cpu" / cpu / "cpufreq";
+    std::filesystem::create_directories(folder);
+    std::ofstream(folder / "cpuinfo_max_freq") << kilohertz << "\n";
+  }
+  EXPECT_EQ(cpu_frequency(root.path()), 4'700'000'000u);
 }
 
 TEST_F(PerfOwnEvents, AnUnknownNameSaysWhereNamesAre) {
