@@ -125,7 +125,7 @@ Result<CountedEvent> find_counted_event(std::string_view text, std::uint64_t fre
                 kShortestClockPeriod);
   }
   if (found.event.count == 0 && frequency != 0) {
-    if (const auto most = most_samples_a_second(); clock && frequency > most) {
+    if (const auto most = most_samples_a_second(); frequency > most) {
       return fail("-F {}: kernel.perf_event_max_sample_rate is {}", frequency, most);
     }
     found.event.count = clock                       ? clock_period(frequency)

@@ -339,6 +339,14 @@ TEST_F(PerfOwnEvents, CyclesHaveTheCountOfABusyCpu) {
   EXPECT_EQ(faults->counting.frequency, kFrequency);
 }
 
+TEST_F(PerfOwnEvents, AreNotSampledMoreOftenThanTheKernelLets) {
+  for (const char* name : {"cycles", "cpu-clock", "page-faults"}) {
+    const auto event = find_counted_event(name, most_samples_a_second() + 1);
+    ASSERT_FALSE(event) << name;
+    EXPECT_NE(event.error().message.find("perf_event_max_sample_rate is"), std::string::npos);
+  }
+}
+
 TEST(CpuFrequency, IsTheHighestOfAnyCpu) {
   const TemporaryFolder root;
   EXPECT_EQ(cpu_frequency(root.path()), 0u);
