@@ -2,10 +2,14 @@
 #include "session/accounting.h"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
+#include <string_view>
 
 namespace xenoprof {
 namespace {
+
+constexpr std::string_view kNotNamedYet = "(not named yet)";
 
 // Divides `amount` in proportion to `weights`, in whole samples whose sum is `amount`.
 std::vector<std::uint64_t> divide(std::uint64_t amount, std::span<const std::uint64_t> weights) {
@@ -102,6 +106,47 @@ bool is_within(const Profile& profile, std::span<const std::uint64_t> samples) {
     }
   }
   return true;
+}
+
+Profile untold(const Profile& taken, const Profile* told) {
+  struct Left {
+    std::array<std::uint64_t, 2> of_mode{};  // user and kernel
+    std::uint64_t all = 0;
+  };
+  const std::size_t events = taken.events().size();
+  std::vector<Left> left(events);
+  const auto each = [&](const Profile& profile, const auto& take) {
+    const std::size_t first = profile.events().size() - events;  // its guest's own are before
+    for (const Sample& sample : profile.samples()) {
+      const auto mode = static_cast<std::size_t>(sample.key.mode);
+      for (std::size_t event = 0; event < events; ++event) {
+        take(left[event].all, sample.samples[first + event]);
+        if (mode < left[event].of_mode.size()) {
+          take(left[event].of_mode[mode], sample.samples[first + event]);
+        }
+      }
+    }
+  };
+  each(taken, [](std::uint64_t& sum, std::uint64_t samples) { sum += samples; });
+  if (told != nullptr) {
+    each(*told, [](std::uint64_t& sum, std::uint64_t samples) { sum -= std::min(sum, samples); });
+  }
+  Profile result(taken.events());
+  const StringId name = result.intern(kNotNamedYet);
+  const StackId nowhere =
+      result.add_alone(result.add_location(result.add_image(kNotNamedYet, ""), 0, name));
+  for (std::size_t event = 0; event < events; ++event) {
+    for (const Mode mode : {Mode::kUser, Mode::kKernel}) {
+      // An agent may tell of another mode than the host: never more than was taken in all.
+      auto& [of_mode, all] = left[event];
+      const std::uint64_t samples = std::min(of_mode[static_cast<std::size_t>(mode)], all);
+      all -= samples;
+      if (samples != 0) {
+        result.add({.process = name, .stack = nowhere, .mode = mode}, event, samples);
+      }
+    }
+  }
+  return result;
 }
 
 }  // namespace xenoprof

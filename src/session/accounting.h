@@ -38,4 +38,9 @@ DomainTotals account(std::span<const Event> events, std::span<const VcpuTotals> 
 // The profile has no more samples of any event than that.
 bool is_within(const Profile& profile, std::span<const std::uint64_t> samples);
 
+// What the host took of a guest and its agent has not told of yet, by mode: shares in a live
+// session are wrong without it, for the host's own samples are there at once. `told`: what it told
+// so far, whose last events are those of `taken`; null: nothing.
+Profile untold(const Profile& taken, const Profile* told);
+
 }  // namespace xenoprof

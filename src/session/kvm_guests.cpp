@@ -4,7 +4,6 @@
 #include <linux/perf_event.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cmath>
 #include <functional>
@@ -28,7 +27,6 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
 constexpr std::string_view kAll = "all";  // among the domains: every machine
-constexpr std::string_view kNotNamedYet = "(not named yet)";
 constexpr auto kSendEvery = 500ms;
 // Within one of the agent's largest messages, at 25 bytes a sample.
 constexpr int kSendAtOnce = 2000;
@@ -45,49 +43,6 @@ bool is_of_guest(const perf_event_header& header) {
   const unsigned mode = header.misc & PERF_RECORD_MISC_CPUMODE_MASK;
   return header.type == PERF_RECORD_SAMPLE &&
          (mode == PERF_RECORD_MISC_GUEST_KERNEL || mode == PERF_RECORD_MISC_GUEST_USER);
-}
-
-// What the host took of a guest and its agent has not told of yet, by mode: shares in a live
-// session are wrong without it, for this system's own samples are there at once.
-Profile untold(const Profile& taken, const Profile* told) {
-  struct Left {
-    std::array<std::uint64_t, 2> of_mode{};  // user and kernel
-    std::uint64_t all = 0;
-  };
-  const std::size_t events = taken.events().size();
-  std::vector<Left> left(events);
-  const auto each = [&](const Profile& profile, const auto& take) {
-    const std::size_t first = profile.events().size() - events;  // its guest's own are before
-    for (const Sample& sample : profile.samples()) {
-      const auto mode = static_cast<std::size_t>(sample.key.mode);
-      for (std::size_t event = 0; event < events; ++event) {
-        take(left[event].all, sample.samples[first + event]);
-        if (mode < left[event].of_mode.size()) {
-          take(left[event].of_mode[mode], sample.samples[first + event]);
-        }
-      }
-    }
-  };
-  each(taken, [](std::uint64_t& sum, std::uint64_t samples) { sum += samples; });
-  if (told != nullptr) {
-    each(*told, [](std::uint64_t& sum, std::uint64_t samples) { sum -= std::min(sum, samples); });
-  }
-  Profile result(taken.events());
-  const StringId name = result.intern(kNotNamedYet);
-  const StackId nowhere =
-      result.add_alone(result.add_location(result.add_image(kNotNamedYet, ""), 0, name));
-  for (std::size_t event = 0; event < events; ++event) {
-    for (const Mode mode : {Mode::kUser, Mode::kKernel}) {
-      // An agent may tell of another mode than the host: never more than was taken in all.
-      auto& [of_mode, all] = left[event];
-      const std::uint64_t samples = std::min(of_mode[static_cast<std::size_t>(mode)], all);
-      all -= samples;
-      if (samples != 0) {
-        result.add({.process = name, .stack = nowhere, .mode = mode}, event, samples);
-      }
-    }
-  }
-  return result;
 }
 
 }  // namespace

@@ -3,9 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
+#include <functional>
 #include <map>
 #include <string>
+
+#include "stacks.h"
 
 namespace xenoprof {
 namespace {
@@ -100,6 +104,44 @@ TEST(Account, WhatTheDiskDidNotTakeIsLostThere) {
   // Also what came after the last totals.
   EXPECT_EQ(taken(account(kOne, std::array{vcpu}, {.arrived = {60}, .delivered = {30}}, false)),
             62u);
+}
+
+// Samples by mode of the profile's events.
+std::map<Mode, std::vector<std::uint64_t>> by_mode(const Profile& profile) {
+  std::map<Mode, std::vector<std::uint64_t>> sums;
+  for (const Sample& sample : profile.samples()) {
+    std::vector<std::uint64_t>& sum = sums[sample.key.mode];
+    sum.resize(sample.samples.size());
+    std::ranges::transform(sum, sample.samples, sum.begin(), std::plus<>());
+  }
+  return sums;
+}
+
+TEST(Untold, IsWhatWasTakenWithoutWhatTheAgentNamed) {
+  Profile taken(kTwo);
+  add(taken, {.calls = {{"[guest.user]", ""}}, .samples = 10});
+  add(taken, {.calls = {{"[guest.kernel]", ""}}, .samples = 5, .mode = Mode::kKernel});
+  add(taken, {.calls = {{"[guest.kernel]", ""}}, .samples = 3, .mode = Mode::kKernel, .event = 1});
+  EXPECT_EQ(by_mode(untold(taken, nullptr)), by_mode(taken));
+
+  // A guest that samples itself as well tells of its own events first.
+  Profile told({{"instructions@guest", 100000}, {"cycles@guest", 200000}, kTwo[0], kTwo[1]});
+  add(told, {.calls = {{}}, .samples = 4, .event = 2});
+  add(told, {.calls = {{}}, .samples = 1, .mode = Mode::kKernel, .event = 3});
+  add(told, {.calls = {{}}, .samples = 99, .event = 0});
+  EXPECT_EQ(by_mode(untold(taken, &told)), (std::map<Mode, std::vector<std::uint64_t>>{
+                                               {Mode::kUser, {6, 0}}, {Mode::kKernel, {5, 2}}}));
+}
+
+TEST(Untold, IsNeverMoreThanWasTakenWhateverTheAgentTells) {
+  Profile taken(kOne);
+  add(taken, {.calls = {{"[guest.user]", ""}}, .samples = 10});
+  add(taken, {.calls = {{"[guest.kernel]", ""}}, .samples = 5, .mode = Mode::kKernel});
+  Profile told(kOne);  // all of it of one mode
+  add(told, {.calls = {{}}, .samples = 12, .mode = Mode::kKernel});
+  EXPECT_EQ(untold(taken, &told).total(0), 3u);
+  add(told, {.calls = {{}}, .samples = 1000, .mode = Mode::kHypervisor});
+  EXPECT_EQ(untold(taken, &told).total(0), 0u);
 }
 
 }  // namespace
