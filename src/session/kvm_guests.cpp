@@ -5,13 +5,11 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <functional>
 #include <future>
 #include <map>
 #include <numeric>
 #include <string_view>
-#include <thread>
 #include <utility>
 
 #include "perf/record_fields.h"
@@ -189,7 +187,7 @@ Result<void> KvmGuests::settle_missing() {
 
 Result<void> KvmGuests::begin(const perf::Layout& layout, const fs::path& output, bool live,
                               const Cancelled& cancelled) {
-  look_at_host();
+  host_clock_.look();
   layout_ = layout;
   output_ = output;
   if (live) {
@@ -255,7 +253,7 @@ Result<void> KvmGuests::prepare(const Cancelled& cancelled) {
       }
       peer.data = std::move(*data);
       if (!samples_itself_only(guest)) {
-        read_clocks(guest);
+        read_clock(guest);
       }
     }
   }
@@ -264,7 +262,7 @@ Result<void> KvmGuests::prepare(const Cancelled& cancelled) {
     return done;
   }
   for (Guest& guest : guests_) {
-    if (guest.told) {
+    if (guest.clock.by_agent()) {
       learn_clock(guest, cancelled);
     }
   }
@@ -292,7 +290,7 @@ Result<void> KvmGuests::prepare(const Cancelled& cancelled) {
           "--kernel-symbols: {}'s agent tells its kernel's names, the list is not needed", name));
     }
   }
-  look_at_host();
+  host_clock_.look();
   taking_ = true;
   sent_ = clocks_read_ = searched_ = Clock::now();
   return {};
@@ -303,97 +301,30 @@ Peer* KvmGuests::connected(const Guest& guest) {
   return peer != nullptr && peer->connection ? peer : nullptr;
 }
 
-void KvmGuests::read_clocks(Guest& guest) {
+void KvmGuests::read_clock(Guest& guest) {
   Peer* const peer = connected(guest);
   if (peer == nullptr) {
     return;
   }
-  guest.clocks.resize(guest.machine.vcpus.size());
-  for (std::size_t i = 0; i < guest.clocks.size(); ++i) {
-    if (guest.told) {
-      guest.clocks[i] = guest.told->relation();
-    } else if (const auto clock =
-                   tsc_relation(guest.machine, guest.machine.vcpus[i].number, root_)) {
-      guest.clocks[i] = *clock;
-    } else if (taking_) {
-      peer->drop(clock.error().message);
-      return;
-    } else {
-      guest.told.emplace();
-      guest.untold = clock.error().message;
-    }
-  }
-}
-
-void KvmGuests::ask_clock(Guest& guest, Clock::duration limit) {
-  Peer* const peer = connected(guest);
-  if (peer == nullptr) {
+  if (auto read = guest.clock.read(guest.machine, root_); read) {
     return;
-  }
-  if (peer->clock) {  // late
-    hear_clock(guest, *std::exchange(peer->clock, std::nullopt));
-  }
-  if (!peer->clock_asked) {
-    guest.asked = look_at_host();
-    peers_.ask_clock(*peer);
-  }
-  const auto deadline = Clock::now() + limit;
-  while (peer->connection && !peer->clock && Clock::now() < deadline) {
-    peers_.wait_for_messages(1ms);
-  }
-  if (peer->clock) {
-    hear_clock(guest, *std::exchange(peer->clock, std::nullopt));
-  }
-}
-
-void KvmGuests::hear_clock(Guest& guest, const wire::FromParticipant::Clock& clock) {
-  const perf::TscLook heard = look_at_host();
-  guest.told->add(
-      guest.asked, heard,
-      {.tsc = clock.tsc(), .host_realtime = clock.host_realtime(), .within = clock.tsc_within()},
-      look_at_real_clock());
-}
-
-void KvmGuests::ask_clock_often(Guest& guest, const Cancelled& cancelled) {
-  constexpr int kTimes = 20;
-  constexpr auto kLimit = 1s;
-  // After which another rate shows as 50 us: KVM scales by 250 ppm or more.
-  constexpr auto kPause = 200ms;
-  for (int i = 0; i <= kTimes && !cancelled(); ++i) {
-    if (i == kTimes) {
-      std::this_thread::sleep_for(kPause);
-    }
-    ask_clock(guest, kLimit);
-    if (const Peer* const peer = connected(guest); peer == nullptr || peer->clock_asked) {
-      return;
-    }
+  } else if (taking_) {
+    peer->drop(std::move(read.error().message));
+  } else {
+    guest.clock.leave_to_agent(std::move(read.error().message));
   }
 }
 
 void KvmGuests::learn_clock(Guest& guest, const Cancelled& cancelled) {
-  ask_clock_often(guest, cancelled);
-  if (guest.told->changes() != 0) {
-    // Another rate contradicts again; a clock that was set does not.
-    guest.told.emplace();
-    ask_clock_often(guest, cancelled);
-  }
   Peer* const peer = connected(guest);
   if (peer == nullptr) {
     return;
   }
-  if (!guest.told->known()) {
-    peer->drop(fmt::format("{}, nor by its agent", guest.untold));
-  } else if (guest.told->changes() != 0) {
-    peer->drop(fmt::format("{}, and it runs at another rate than the host's", guest.untold));
-  } else {
-    read_clocks(guest);
+  auto learned = guest.clock.learn(peers_, *peer, host_clock_, cancelled);
+  if (!learned && peer->connection) {
+    peer->drop(std::move(learned.error().message));
   }
-}
-
-perf::TscLook KvmGuests::look_at_host() {
-  const perf::TscLook look = perf::look_at_tsc();
-  tsc_of_raw_.add(look.raw, look.tsc);
-  return look;
+  read_clock(guest);
 }
 
 const KvmGuests::Place* KvmGuests::find_again(std::int32_t thread) {
@@ -421,7 +352,7 @@ const KvmGuests::Place* KvmGuests::find_again(std::int32_t thread) {
     if (known != guests_.end()) {
       known->machine.vcpus = std::move(machine.vcpus);
       add_vcpus(static_cast<std::size_t>(known - guests_.begin()));
-      read_clocks(*known);
+      read_clock(*known);
     } else if (!parser_) {
       add(std::move(machine));
       notes_.push_back(fmt::format("{} came during the session: it is {}",
@@ -462,15 +393,15 @@ void KvmGuests::take(perf::Bytes record) {
     return;
   }
   Guest& guest = guests_[place->guest];
-  if (samples_itself_only(guest) || connected(guest) == nullptr ||
-      place->vcpu >= guest.clocks.size()) {
+  const TscRelation* const clock = guest.clock.of(place->vcpu);
+  if (samples_itself_only(guest) || connected(guest) == nullptr || clock == nullptr) {
     return;
   }
-  if (head.time > tsc_of_raw_.latest()) {
-    look_at_host();  // a time between two looks is exact, one beyond them is a guess
+  if (head.time > host_clock_.last_look()) {
+    host_clock_.look();
   }
   auto& samples = *guest.waiting.mutable_samples();
-  samples.add_tsc(guest.clocks[place->vcpu].guest(tsc_of_raw_.other_at(head.time)));
+  samples.add_tsc(clock->guest(host_clock_.tsc_at(head.time)));
   samples.add_ip(head.ip);
   samples.add_vcpu(guest.machine.vcpus[place->vcpu].number);
   samples.add_event(static_cast<std::uint32_t>(event));
@@ -486,9 +417,10 @@ void KvmGuests::send(Guest& guest, bool due) {
     return;
   }
   Result<void> sent;
-  if (due && complete_to_ != 0) {
+  const TscRelation* const clock = guest.clock.of(0);
+  if (due && complete_to_ != 0 && clock != nullptr) {
     guest.waiting.mutable_samples()->set_complete_to(
-        guest.clocks.front().guest(tsc_of_raw_.other_at(complete_to_)));
+        clock->guest(host_clock_.tsc_at(complete_to_)));
     sent = peer->connection->post(guest.waiting);
     guest.waiting.Clear();
   } else {
@@ -502,7 +434,7 @@ void KvmGuests::send(Guest& guest, bool due) {
 }
 
 void KvmGuests::pump(std::uint64_t complete_to) {
-  look_at_host();
+  host_clock_.look();
   complete_to_ = std::max(complete_to_, complete_to);
   const auto now = Clock::now();
   const bool due = now - sent_ >= kSendEvery;
@@ -515,10 +447,11 @@ void KvmGuests::pump(std::uint64_t complete_to) {
     }
     send(guest, due);
     if (clocks_due) {
-      if (guest.told) {
-        ask_clock(guest, kAnswerLimit);
+      Peer* const peer = connected(guest);
+      if (peer != nullptr && guest.clock.by_agent()) {
+        guest.clock.ask(peers_, *peer, host_clock_, kAnswerLimit);
       }
-      read_clocks(guest);
+      read_clock(guest);
     }
   }
   peers_.wait_for_messages(0ms);
@@ -620,22 +553,6 @@ void KvmGuests::progress(SessionProgress& now) const {
   }
 }
 
-std::string KvmGuests::about_told_clock(const Guest& guest) const {
-  constexpr std::uint64_t kSecond = 1'000'000'000;
-  const std::uint64_t now = perf::raw_clock();
-  const auto ticks_per_second =
-      static_cast<double>(tsc_of_raw_.other_at(now) - tsc_of_raw_.other_at(now - kSecond));
-  std::string note = fmt::format(
-      "{}. Its agent was asked instead: a sample within {:.0f} us of a context switch may be "
-      "charged to the task on the other side of it",
-      guest.untold, std::ceil(1e6 * static_cast<double>(guest.told->error()) / ticks_per_second));
-  if (guest.told->changes() != 0) {
-    note += fmt::format("; the clock changed {} times, and was wrong until asked again",
-                        guest.told->changes());
-  }
-  return note + '.';
-}
-
 // Of what the host took; what the guest took itself is known from its agent alone.
 bool KvmGuests::is_told_more_than_taken(const Guest& guest, const Profile& told) const {
   if (samples_itself_only(guest)) {
@@ -724,8 +641,8 @@ bool KvmGuests::conclude(DomainData& host, const Profile& served, Profile& merge
     const std::string& name = guest.machine.name;
     Peer* const peer = guest.peer ? &peers_.active[*guest.peer] : nullptr;
     const bool finished = peer != nullptr && peer->profile;
-    if (finished && guest.told) {
-      record.notes.push_back(about_told_clock(guest));
+    if (finished && guest.clock.by_agent()) {
+      record.notes.push_back(guest.clock.note(host_clock_));
     }
     const bool sampled_itself = samples_itself_only(guest);
     // Nothing was kept, and its last word is how it stood some time before it went.

@@ -16,15 +16,14 @@
 #include <vector>
 
 #include "hypervisor/kvm_machines.h"
-#include "perf/clock_relation.h"
 #include "perf/interpret.h"
 #include "perf/record_parser.h"
 #include "perf/records.h"
 #include "report/session_file.h"
 #include "session/domain_data.h"
+#include "session/guest_clock.h"
 #include "session/initiator.h"
 #include "session/peers.h"
-#include "session/told_clock.h"
 #include "symbols/resolve.h"
 
 namespace xenoprof {
@@ -88,11 +87,8 @@ class KvmGuests {
   struct Guest {
     KvmMachine machine;
     std::optional<std::size_t> peer;  // index into Peers::active; none: no agent
-    std::vector<TscRelation> clocks;  // by vCPU, as in the machine
-    std::optional<ToldClock> told;    // by its agent, as KVM does not tell
-    std::string untold;               // why
-    perf::TscLook asked;              // when its agent was asked
-    wire::ToParticipant waiting;      // samples to be sent
+    GuestClock clock;
+    wire::ToParticipant waiting;  // samples to be sent
     // In a live session: its samples as they look from outside.
     std::optional<perf::Interpreter> outside;
     std::optional<NamesInPassing> names;
@@ -130,20 +126,14 @@ class KvmGuests {
   bool may_take_part(const std::string& name) const;
   // A machine or vCPU that has come to be since, if `thread` is of one.
   const Place* find_again(std::int32_t thread);
-  void read_clocks(Guest& guest);
+  // While samples are taken an agent without it is dropped; before, it is asked.
+  void read_clock(Guest& guest);
+  void learn_clock(Guest& guest, const Cancelled& cancelled);
   // In a live session.
   void watch(Guest& guest);
   SymbolSources symbols_of(const Guest& guest) const;
-  perf::TscLook look_at_host();
-  // Asks the agent, and waits so long for the answer.
-  void ask_clock(Guest& guest, Clock::duration limit);
-  void ask_clock_often(Guest& guest, const Cancelled& cancelled);
-  void hear_clock(Guest& guest, const wire::FromParticipant::Clock& clock);
-  // Before samples are taken: until it is known as well as it can be.
-  void learn_clock(Guest& guest, const Cancelled& cancelled);
   void send(Guest& guest, bool due);
   Peer* connected(const Guest& guest);
-  std::string about_told_clock(const Guest& guest) const;
 
   GuestsRequest request_;
   std::filesystem::path root_;
@@ -158,8 +148,8 @@ class KvmGuests {
   // are not known yet.
   std::unordered_map<std::int32_t, std::vector<std::uint64_t>> taken_;
   Peers peers_;
-  perf::ClockRelation tsc_of_raw_{1'000'000};  // ns; the host's
-  std::uint64_t complete_to_ = 0;              // raw clock; 0: not known yet
+  HostClock host_clock_;
+  std::uint64_t complete_to_ = 0;  // raw clock; 0: not known yet
   Clock::time_point sent_{};
   Clock::time_point clocks_read_{};
   Clock::time_point searched_{};
