@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdlib>
 #include <string>
 
 #include "spin_lab.h"
@@ -11,11 +13,32 @@
 namespace xenoprof {
 namespace {
 
+constexpr int kMillionTicks = 20'000;  // of both programs
+constexpr int kFrequency = 1000;
+
 class KvmClockSession : public SpinLab {
  protected:
   static void SetUpTestSuite() {
     use(LabMachine::shared("kvm", {"--guests", "2", "--vcpus", "2", "--no-pmu"}), "host");
     copy_spin({"guest1", "guest2"});
+  }
+
+  static CommandResult record_three_to_one(int turn) {
+    return record(fmt::format("-a -F {}", kFrequency), [&] {
+      in_both(fmt::format("spin_a {1}mt / {0} & spin_b {2}mt / {0} & wait", turn,
+                          kMillionTicks * 3 / 4, kMillionTicks / 4));
+    });
+  }
+
+  // Time that this machine takes from the emulated one passes in the latter's clocks: it is
+  // sampled, and the programs do not find it. Much of it falls to either by chance.
+  static bool was_left_alone() {
+    const auto frequency = in("host", "sed -n 's/^cpu MHz.*: //p' /proc/cpuinfo | head -n 1");
+    const double samples = kMillionTicks / std::atof(frequency.out.c_str()) * kFrequency;
+    return std::ranges::all_of(std::array{"guest1", "guest2"}, [&](const char* guest) {
+      const auto both = spun(guest, "cpu-clock");
+      return static_cast<double>(both.a + both.b) < 1.3 * samples;
+    });
   }
 };
 
@@ -26,13 +49,17 @@ TEST_F(KvmClockSession, TwoProcessesAtThreeToOneInEachGuestAreReportedSo) {
   on_two_vcpus_and_on_one([](int vcpus) {
     for (const int turn : {100'000, 10'000}) {
       SCOPED_TRACE(fmt::format("{} vCPUs, {} instructions a turn", vcpus, turn));
-      const auto result = record("-a -F 1000", [&] {
-        in_both(fmt::format("spin_a 6000mt / {0} & spin_b 2000mt / {0} & wait", turn));
-      });
-      ASSERT_EQ(result.status, 0) << result.err;
+      for (int times = 1; times <= 4; ++times) {
+        const auto result = record_three_to_one(turn);
+        ASSERT_EQ(result.status, 0) << result.err;
+        if (was_left_alone()) {
+          break;
+        }
+        fmt::print("this machine was busy with other things: {} of 4 times\n", times);
+      }
       for (const char* guest : {"guest1", "guest2"}) {
         EXPECT_EQ(domain(guest)["role"], "active");
-        expect_three_to_one(guest, "cpu-clock", 1000);
+        expect_three_to_one(guest, "cpu-clock", 4000);
       }
       const Json notes = session_json()["notes"];
       EXPECT_TRUE(std::ranges::any_of(notes, [](const Json& note) {
