@@ -22,6 +22,10 @@ volatile std::sig_atomic_t signalled = 0;
 // Few enough to go unnoticed.
 constexpr std::uint64_t kDefaultFrequency = 1000;
 
+std::unexpected<Error> asked_twice(const std::string& event) {
+  return fail("event '{}' is asked for twice, with the same count", event);
+}
+
 // "FILE", "FILE+0xOFFSET" or "FILE-0xOFFSET".
 KernelList parse_kernel_list(const std::string& text) {
   const std::size_t sign = text.find_last_of("+-");
@@ -79,6 +83,9 @@ Result<SessionRequest> SessionOptions::request() const {
     if (auto code = encode_event(event->name); !code) {
       return std::unexpected(code.error());
     }
+    if (std::ranges::find(request.events, *event) != request.events.end()) {
+      return asked_twice(text);
+    }
     request.events.push_back(std::move(*event));
   }
   auto symbols = kernel_symbols();
@@ -100,6 +107,10 @@ Result<LocalRequest> SessionOptions::local_request(std::uint64_t frequency) cons
     auto event = perf::find_counted_event(text, request.frequency);
     if (!event) {
       return std::unexpected(event.error());
+    }
+    if (std::ranges::find(request.events, event->event, &perf::CountedEvent::event) !=
+        request.events.end()) {
+      return asked_twice(text);
     }
     request.events.push_back(std::move(*event));
   }

@@ -34,14 +34,13 @@ perf_event_attr common_attr(const RecorderOptions& options) {
   return attr;
 }
 
-// Mappings come with their inode and not with their build-id: the kernel knows the latter only
-// while the page with the note is in memory.
 perf_event_attr sideband_attr(const RecorderOptions& options) {
   perf_event_attr attr = common_attr(options);
   attr.type = PERF_TYPE_SOFTWARE;
   attr.config = PERF_COUNT_SW_DUMMY;
   attr.mmap = 1;
   attr.mmap2 = 1;
+  attr.build_id = 1;
   attr.mmap_data = options.layout.stack_bytes != 0;  // see synthesize_processes()
   attr.comm = 1;
   attr.comm_exec = 1;

@@ -5,6 +5,7 @@
 #include <linux/perf_event.h>
 
 #include <algorithm>
+#include <bit>
 #include <iterator>
 #include <numeric>
 #include <utility>
@@ -195,11 +196,11 @@ StringId Interpreter::process_name(std::int32_t tid) {
 
 void Interpreter::on(const SampleRecord& sample) {
   if (sample.period != 0) {
-    const auto period = static_cast<double>(sample.period);
     Periods& periods = periods_[sample.event];
-    periods.samples += 1;
-    periods.sum += period;
-    periods.squares += period * period;
+    Periods::Alike& alike =
+        periods.alike[static_cast<std::size_t>(std::bit_width(sample.period) - 1)];
+    alike.samples += 1;
+    alike.events += static_cast<double>(sample.period);
     periods.most = std::max(periods.most, sample.period);
   }
   const auto machine = machines_.find(sample.pid);
@@ -320,16 +321,25 @@ std::vector<CodeMapping> Interpreter::code_of(const AddressSpace& space) const {
 std::vector<std::string> Interpreter::notes() const {
   std::vector<std::string> notes;
   for (const Periods& periods : periods_) {
-    // Above 1, by how much their shares of the samples may be other than of the events. Of a few
-    // samples chance has more to say.
-    constexpr double kUneven = 1.5;
-    constexpr double kFew = 100;
-    if (!periods.event.empty() && periods.samples >= kFew &&
-        periods.samples * periods.squares > kUneven * periods.sum * periods.sum) {
+    Periods::Alike all;
+    for (const Periods::Alike& alike : periods.alike) {
+      all.samples += alike.samples;
+      all.events += alike.events;
+    }
+    // By how much a share of the samples may be other than of the events: the samples that stand
+    // for few have that much more of the ones than of the others.
+    double apart = 0;
+    for (const Periods::Alike& alike : periods.alike) {
+      apart += std::max(0.0, alike.samples / all.samples - alike.events / all.events);
+    }
+    constexpr double kApart = 0.05;
+    constexpr double kFew = 20;
+    if (!periods.event.empty() && all.samples >= kFew && apart > kApart) {
       notes.push_back(fmt::format(
           "Samples of {0} came by frequency, and one stands for up to {1} of them: shares are of "
-          "samples, not of {0}. With a count (-e {0}:N) all stand for as many.",
-          periods.event, with_separators(periods.most)));
+          "samples, and up to {2:.0f} points other than those of {0}. With a count (-e {0}:N) all "
+          "stand for as many.",
+          periods.event, with_separators(periods.most), 100 * apart));
     }
   }
   if (auto cut = cut_chains()) {

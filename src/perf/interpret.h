@@ -172,10 +172,13 @@ class Interpreter {
   // What samples by frequency stand for.
   struct Periods {
     std::string event;
-    double samples = 0;
-    double sum = 0;
-    double squares = 0;
     std::uint64_t most = 0;
+    // Those of about as many events each: of 2^i and more.
+    struct Alike {
+      double samples = 0;
+      double events = 0;
+    };
+    std::array<Alike, 64> alike{};
   };
   std::vector<Periods> periods_;  // by event; no name: it has a count
 };

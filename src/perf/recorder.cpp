@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "model/text.h"
 #include "perf/bytes.h"
 #include "perf/call_chain.h"
 #include "perf/clock_relation.h"
@@ -62,6 +63,7 @@ class Recorder::Impl {
         opener_(options_, tracepoint_ ? &*tracepoint_ : nullptr),
         builder_(options_.layout) {
     losses_.of_event.resize(options_.layout.countings.size());
+    counted_.resize(options_.layout.countings.size());
   }
 
   Result<void> open();
@@ -102,6 +104,7 @@ class Recorder::Impl {
   void emit_lost(const Pending& pending, Bytes record, const Sink& sink);
   void emit_sample(Bytes record, const Sink& sink);
   void emit_own_sample(std::span<std::byte> record, const Sink& sink);
+  void add_notes_of_counts(std::vector<std::string>& notes) const;
 
   const RecorderOptions options_;
   std::optional<Tracepoint> tracepoint_;  // none: perf's own events, or no samples
@@ -112,6 +115,13 @@ class Recorder::Impl {
   std::vector<std::string> notes_;
   std::chrono::steady_clock::time_point followed_;
   std::unordered_map<std::uint64_t, std::size_t> events_;  // by the kernel's identifier
+  struct Counted {
+    std::uint64_t events = 0;
+    std::uint64_t time = 0;  // that it had a counter, ns
+    std::uint64_t samples = 0;
+  };
+  std::vector<Counted> counted_;  // of perf's own events, until the end
+  std::uint64_t time_ = 0;        // in which samples were taken of what is recorded, ns
   RecordBuilder builder_;
   std::vector<Pending> pending_;
   std::vector<std::size_t> runs_ = {0};  // of pending_: where each that is in order begins
@@ -172,8 +182,12 @@ void Recorder::Impl::finish(CpuRings& cpu) {
     collect(*cpu.samples, Origin::kSamples);
     tell_the_rest(*cpu.samples, cpu.cpu, Origin::kSamples);
     for (std::size_t i = 0; i < cpu.samples->events.size() && !tracepoint_; ++i) {
-      losses_.of_event[cpu.samples->events[i]] += cpu.samples->ring.lost(i);
+      const std::size_t event = cpu.samples->events[i];
+      losses_.of_event[event] += cpu.samples->ring.lost(i);
+      counted_[event].events += cpu.samples->ring.count(i);
+      counted_[event].time += cpu.samples->ring.time_running(i);
     }
+    time_ += cpu.sideband.ring.time_running() - cpu.ran_before;
   }
   collect(cpu.sideband, Origin::kSideband);
   tell_the_rest(cpu.sideband, cpu.cpu, Origin::kSideband);
@@ -208,6 +222,7 @@ Result<void> Recorder::Impl::record_too(int cpu) {
   }
   auto done = opened->sideband.ring.enable();
   if (done && opened->samples) {
+    opened->ran_before = opened->sideband.ring.time_running();
     done = opened->samples->ring.enable();
   }
   if (done) {
@@ -266,6 +281,7 @@ Result<void> Recorder::Impl::start(const Sink& sink) {
   synthesize_kernel(builder_, take);
   synthesize_processes(builder_, options_.layout.stack_bytes != 0, take);
   for (CpuRings& cpu : cpus_) {
+    cpu.ran_before = cpu.sideband.ring.time_running();
     if (cpu.samples && !options_.from_exec) {
       if (auto done = cpu.samples->ring.enable(); !done) {
         return done;
@@ -477,6 +493,7 @@ void Recorder::Impl::emit_sample(Bytes record, const Sink& sink) {
 void Recorder::Impl::emit_own_sample(std::span<std::byte> record, const Sink& sink) {
   const auto event = events_.find(value_at<std::uint64_t>(record, kOwnId));
   if (event != events_.end()) {
+    ++counted_[event->second].samples;
     const std::uint64_t id = event_id(event->second);
     std::memcpy(record.data() + kOwnId, &id, sizeof id);
     sink(kOwnDomain, record);
@@ -498,6 +515,7 @@ std::vector<std::string> Recorder::Impl::notes() const {
         "memory: a larger kernel.perf_event_mlock_kb or `ulimit -l` helps.",
         smaller >> 10));
   }
+  add_notes_of_counts(notes);
   if (losses_.throttled != 0) {
     notes.push_back(fmt::format(
         "The kernel paused sampling {}, as it took too much time: fewer samples were taken than "
@@ -505,6 +523,48 @@ std::vector<std::string> Recorder::Impl::notes() const {
         losses_.throttled == 1 ? "once" : fmt::format("{} times", losses_.throttled)));
   }
   return notes;
+}
+
+void Recorder::Impl::add_notes_of_counts(std::vector<std::string>& notes) const {
+  constexpr double kNearlyAll = 0.95;
+  constexpr std::uint64_t kInstant = 20'000'000;  // ns; from a program's fork to its exec
+  const auto share_of = [](std::uint64_t part, std::uint64_t all) {
+    return static_cast<double>(part) / static_cast<double>(all);
+  };
+  std::string shared;
+  std::string too_few;
+  for (std::size_t i = 0; i < counted_.size(); ++i) {
+    const Counted& counted = counted_[i];
+    const Event& event = options_.layout.events[i];
+    const std::uint32_t type = options_.layout.countings[i].type;
+    if (type != PERF_TYPE_SOFTWARE && type != PERF_TYPE_TRACEPOINT &&
+        time_ > counted.time + kInstant && share_of(counted.time, time_) < kNearlyAll) {
+      shared += fmt::format("{}{} {:.0f} %", shared.empty() ? "" : ", ", event.name,
+                            100 * share_of(counted.time, time_));
+    }
+    // Chance has a say in a few.
+    constexpr std::uint64_t kFew = 20;
+    const std::uint64_t samples = counted.samples + losses_.of_event[i];
+    const std::uint64_t due = event.count == 0 ? 0 : counted.events / event.count;
+    if (!options_.threads.empty() && losses_.throttled == 0 && due >= samples + kFew &&
+        share_of(samples, due) < kNearlyAll) {
+      too_few +=
+          fmt::format("{}{} was counted for {} samples and gave {}", too_few.empty() ? "" : ", ",
+                      event.name, with_separators(due), with_separators(samples));
+    }
+  }
+  if (!shared.empty()) {
+    notes.push_back(fmt::format(
+        "There were too few counters for all events, which had them in turns: {} of the time. "
+        "Samples are of that part; fewer events at once, or no other user of the counters, help.",
+        shared));
+  }
+  if (!too_few.empty()) {
+    notes.push_back(fmt::format(
+        "{}: each thread begins with a whole count, and those that end before it have no samples. "
+        "A smaller count shows more of them, and -a all.",
+        too_few));
+  }
 }
 
 Result<Recorder> Recorder::open(const RecorderOptions& options) {

@@ -37,10 +37,14 @@ std::expected<int, RingError> Ring::open_event(perf_event_attr attr, int task) c
   attr.disabled = 1;
   attr.watermark = 1;
   attr.wakeup_watermark = static_cast<std::uint32_t>(data_size_ / 2);
-  attr.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | kFormatLost;
+  attr.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING | kFormatLost;
   int descriptor = perf_event_open(attr, task, cpu_);
-  if (descriptor < 0 && errno == EINVAL) {
-    attr.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED;
+  if (descriptor < 0 && errno == EINVAL) {  // before Linux 6.0
+    attr.read_format &= ~kFormatLost;
+    descriptor = perf_event_open(attr, task, cpu_);
+  }
+  if (descriptor < 0 && errno == EINVAL && attr.build_id != 0) {  // before Linux 5.12
+    attr.build_id = 0;
     descriptor = perf_event_open(attr, task, cpu_);
   }
   if (descriptor < 0) {
@@ -159,6 +163,7 @@ void Ring::read(std::vector<std::byte>& records) {
 struct Ring::Reading {
   std::uint64_t count;
   std::uint64_t time_enabled;
+  std::uint64_t time_running;
   std::uint64_t lost;  // 0 where the kernel does not count them
 };
 
@@ -174,8 +179,24 @@ std::uint64_t Ring::lost(std::size_t event) const {
   return read_event(event).lost;
 }
 
+std::uint64_t Ring::count(std::size_t event) const {
+  return read_event(event).count;
+}
+
 std::uint64_t Ring::time_enabled() const {
   return read_event(0).time_enabled;
+}
+
+std::uint64_t Ring::time_running(std::size_t event) const {
+  return read_event(event).time_running;
+}
+
+std::uint64_t Ring::time_running() const {
+  std::uint64_t sum = 0;
+  for (std::size_t event = 0; event < events_.size(); ++event) {
+    sum += time_running(event);
+  }
+  return sum;
 }
 
 std::uint64_t Ring::lost() const {

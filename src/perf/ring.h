@@ -26,7 +26,8 @@ struct RingError : Error {
 class Ring {
  public:
   // `bytes`: a power of two pages. Events stay off until enable(). `task`: of this thread alone,
-  // and what it begins if the event is inherited; -1: whatever runs on the CPU.
+  // and what it begins if the event is inherited; -1: whatever runs on the CPU. Kernels before
+  // Linux 5.12 do without build_id.
   static std::expected<Ring, RingError> open(perf_event_attr attr, int task, int cpu,
                                              std::size_t bytes);
   // Another event on that CPU with the same ring.
@@ -49,6 +50,12 @@ class Ring {
   // and later); else 0, and PERF_RECORD_LOST tells of all but the last.
   std::uint64_t lost(std::size_t event) const;
   std::uint64_t lost() const;
+
+  // What an event counted since enable(), with all that inherited it, and for how many nanoseconds
+  // it did: less than its thread or CPU ran where events share counters.
+  std::uint64_t count(std::size_t event) const;
+  std::uint64_t time_running(std::size_t event) const;
+  std::uint64_t time_running() const;  // of all events, added up
 
   // Nanoseconds, of the first event. It stands still once the CPU has gone offline: events do not
   // come back with it.

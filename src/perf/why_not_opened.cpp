@@ -25,6 +25,17 @@ std::string_view mediating_module(const std::filesystem::path& root) {
   return {};
 }
 
+std::string no_right(const std::filesystem::path& root) {
+  constexpr int kAllowsAll = -1;
+  int paranoid = 0;
+  if (std::ifstream(root / "proc/sys/kernel/perf_event_paranoid") >> paranoid &&
+      paranoid <= kAllowsAll) {
+    return "; other users' processes are for root or CAP_PERFMON";
+  }
+  return "; run as root or with CAP_PERFMON, or lower kernel.perf_event_paranoid (2: programs of "
+         "one's own, without the kernel's code; 1: with it; -1: all)";
+}
+
 }  // namespace
 
 std::string why_not_opened(int error, const perf_event_attr& attr,
@@ -32,7 +43,7 @@ std::string why_not_opened(int error, const perf_event_attr& attr,
   switch (error) {
     case EACCES:
     case EPERM:
-      return "; run as root or with CAP_PERFMON, or lower kernel.perf_event_paranoid to -1";
+      return no_right(root);
     case EOPNOTSUPP:
       if (const auto module = mediating_module(root); attr.exclude_guest == 0 && !module.empty()) {
         return fmt::format(

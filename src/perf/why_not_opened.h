@@ -10,7 +10,7 @@ struct perf_event_attr;
 namespace xenoprof::perf {
 
 // "; what is the matter and what helps", to follow the error's name; empty where nothing is known.
-// `root`: where sys is.
+// `root`: where proc and sys are.
 std::string why_not_opened(int error, const perf_event_attr& attr,
                            const std::filesystem::path& root = "/");
 

@@ -97,8 +97,8 @@ class Annotator {
  private:
   Result<Sampled> collect();
   bool is_of_image(const Location& location) const {
-    return options_.image.empty() ||
-           profile_.text(profile_.images()[location.image].name) == options_.image;
+    const std::string_view name = profile_.text(profile_.images()[location.image].name);
+    return options_.image.empty() || name == options_.image || file_name(name) == options_.image;
   }
   void use_code(const ImageCode& code, const Sampled& sampled);
   void use_addresses(const Sampled& sampled);

@@ -87,8 +87,11 @@ void DiffText::add_numbers(const ComparedRow& row, bool compact,
     const Change& change = row.changes[i];
     const bool sure = change.beyond_error();
     const Style style = sure ? Style::kBold : Style::kDim;
-    const double half =
-        std::max(change.growth - change.error.low, change.error.high - change.growth);
+    // Of few samples the interval is lopsided: where the growth is beyond it, what counts is how
+    // far it reaches towards none.
+    const double down = change.growth - change.error.low;
+    const double up = change.error.high - change.growth;
+    const double half = !sure ? std::max(down, up) : change.growth > 0 ? down : up;
     cells.push_back({cost(row.costs[i + 1])});
     cells.push_back({(change.growth > 0 ? "+" : "") + scaled(change.growth), style});
     if (!compact) {
@@ -222,11 +225,17 @@ std::string DiffText::losses(const DiffInput& input) const {
 std::string DiffText::footer() const {
   std::string text =
       "95 %: sampling error of the growth (Poisson); the intervals of a table hold all at once. ~: "
-      "no difference beyond it. Share: of the growth of all.";
+      "no difference beyond it; where there is one, \u00b1 is towards none. Share: of the growth "
+      "of "
+      "all.";
   text = paragraph(text);
   for (const DiffInput& input : inputs_) {
     if (const std::string lost = losses(input); !lost.empty()) {
       text += paragraph(lost);
+    }
+    for (const std::string& note :
+         input.session == nullptr ? std::vector<std::string>{} : input.session->notes) {
+      text += paragraph(printable(input.name + ": " + note));
     }
   }
   return text;

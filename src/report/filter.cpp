@@ -88,9 +88,10 @@ struct Filter::Condition {
     bool any = false;  // of those without '!'
     bool passed = false;
     for (const Test& test : tests) {
-      const bool same = test.pattern ? test.pattern->matches(text)
-                                     : test.text == text || (column == Column::kImage &&
-                                                             test.text == file_name(text));
+      const auto is = [&](const std::string& one) {
+        return test.pattern ? test.pattern->matches(one) : test.text == one;
+      };
+      const bool same = is(text) || (column == Column::kImage && is(std::string(file_name(text))));
       if (test.negated && same) {
         return false;
       }

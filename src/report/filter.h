@@ -14,7 +14,7 @@
 
 namespace xenoprof {
 
-// COLUMN=TEXT: the column is TEXT; for an image, so is its file's name. COLUMN!=TEXT: it is not. COLUMN~TEXT: it matches TEXT, an
+// COLUMN=TEXT: the column is TEXT; an image also goes by its file's name. COLUMN!=TEXT: it is not. COLUMN~TEXT: it matches TEXT, an
 // extended regular expression (regex(7)), anywhere. COLUMN!~TEXT: it does not.
 struct FilterTerm {
   Column column;

@@ -94,9 +94,11 @@ std::string TextReport::header() const {
   }
   for (std::size_t event = 0; event < events(); ++event) {
     const std::uint64_t count = view_.profile.events()[event].count;
-    out += paragraph(fmt::format(
-        "{} sample{} of {}{}", with_separators(totals_[event]), totals_[event] == 1 ? "" : "s",
-        event_name(event), count > 1 ? fmt::format(", one each {}", with_separators(count)) : ""));
+    out += paragraph(fmt::format("{} sample{} of {}{}", with_separators(totals_[event]),
+                                 totals_[event] == 1 ? "" : "s", event_name(event),
+                                 count == 0  ? ", by frequency"
+                                 : count > 1 ? fmt::format(", one each {}", with_separators(count))
+                                             : ""));
   }
   if (!options_.filter.empty()) {
     out += paragraph("Only " + printable(to_string(options_.filter)));

@@ -46,6 +46,7 @@ constexpr int kLookPause = 5;
 constexpr std::size_t kRingWithStacks = std::size_t{8} << 20;
 
 // kernel.perf_event_paranoid's meaning: linux/Documentation/admin-guide/sysctl/kernel.rst.
+constexpr int kNothing = 3;  // to Debian's and Ubuntu's kernels; to others as 2
 constexpr int kOwnUserCodeOnly = 2;
 constexpr int kOwnProcessesOnly = 1;
 
@@ -101,6 +102,9 @@ Result<std::vector<std::int32_t>> threads_of(const std::vector<std::int32_t>& pr
       return fail("process {} is not there, or not for us to see: {}", process, error.message());
     }
   }
+  // Whoever is named twice is recorded once.
+  std::ranges::sort(threads);
+  threads.erase(std::unique(threads.begin(), threads.end()), threads.end());
   return threads;
 }
 
@@ -194,9 +198,10 @@ Result<void> LocalSession::choose_events() {
   const int refused = paranoia();
   if (refused >= kOwnProcessesOnly && request_.processes.empty()) {
     return fail(
-        "kernel.perf_event_paranoid is {}: the whole system is for root or CAP_PERFMON to record. "
-        "One program can be recorded: xenoprof record -- COMMAND",
-        refused);
+        "kernel.perf_event_paranoid is {}: the whole system is for root or CAP_PERFMON to "
+        "record{}",
+        refused,
+        refused < kNothing ? ". One program can be recorded: xenoprof record -- COMMAND" : "");
   }
   if (refused >= kOwnUserCodeOnly) {
     notes_.push_back(fmt::format(

@@ -82,6 +82,8 @@ TEST(Filter, LooksAtEachColumn) {
   EXPECT_EQ(passing(profile, "image=b"), "B");
   EXPECT_EQ(passing(profile, "image!=b"), "ACD");
   EXPECT_EQ(passing(profile, "image=in/b"), "");
+  EXPECT_EQ(passing(profile, "image~^b$"), "B");
+  EXPECT_EQ(passing(profile, "image!~^b$"), "ACD");
   EXPECT_EQ(passing(profile, "pid=-1"), "C");
   EXPECT_EQ(passing(profile, "tid=10"), "ABCD");
   EXPECT_EQ(passing(profile, "image~^/bin"), "AB");

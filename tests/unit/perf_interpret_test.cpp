@@ -86,6 +86,18 @@ TEST(PerfInterpreterNotes, SamplesThatStandForUnlikeNumbersOfEventsAreToldOf) {
   }
 }
 
+// Those that stand for little are many samples, and hardly any of the events.
+TEST(PerfInterpreterNotes, FewOfManySamplesThatStandForNextToNothingAreToldOf) {
+  const Layout layout{.events = {{"branch-misses", 0}}};
+  Interpreter interpreter(layout);
+  for (int i = 0; i < 100; ++i) {
+    interpreter.add({.time = 1, .body = SampleRecord{.period = i % 5 == 0 ? 1u : 1'000'000u}});
+  }
+  const auto notes = interpreter.notes();
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_NE(notes[0].find("up to 20 points other"), std::string::npos) << notes[0];
+}
+
 TEST_F(PerfInterpreter, EventsAndVcpusAreKeptApart) {
   add(build_.comm(0, 7, 7, "prog", false));
   add(build_.sample(1, 1, Mode::kUser, 5, 7, 8, 3, {}));

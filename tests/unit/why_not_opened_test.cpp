@@ -54,5 +54,13 @@ TEST_F(WhyNotOpened, OtherRefusalsAreNotPutDownToIt) {
   EXPECT_EQ(of(EINVAL, true), "");
 }
 
+TEST_F(WhyNotOpened, WhereAllIsAllowedTheProcessIsAnotherUsers) {
+  std::filesystem::create_directories(root_.path() / "proc/sys/kernel");
+  root_.file("proc/sys/kernel/perf_event_paranoid", "2\n");
+  EXPECT_THAT(of(EACCES, false), HasSubstr("lower kernel.perf_event_paranoid"));
+  root_.file("proc/sys/kernel/perf_event_paranoid", "-1\n");
+  EXPECT_THAT(of(EACCES, false), HasSubstr("other users'"));
+}
+
 }  // namespace
 }  // namespace xenoprof::perf
