@@ -72,6 +72,23 @@ TEST(LinuxSession, CyclesWithoutACountAreSampledEachSoMany) {
       << each.out;
 }
 
+// Four counters for six events.
+TEST(LinuxSession, EventsThatHadACounterForAPartOfTheTimeAreToldOf) {
+  for (const char* whose : {"", "-a "}) {
+    const auto recorded = machine().sh(
+        "xenoprof record --no-progress -o /tmp/session -e instructions:100000,cycles:100000,"
+        "branches:20000,cache-references:10000,L1-dcache-loads:50000,branch-misses:1000 " +
+        std::string(whose) + "-- pmu_work");
+    ASSERT_EQ(recorded.status, 0) << recorded.err;
+    EXPECT_NE(recorded.err.find("too few counters for all events"), std::string::npos);
+    const auto few = machine().sh(
+        "xenoprof record --no-progress -o /tmp/session -e instructions:100000,cycles:100000 " +
+        std::string(whose) + "-- pmu_work");
+    ASSERT_EQ(few.status, 0) << few.err;
+    EXPECT_EQ(few.err.find("too few counters"), std::string::npos) << few.err;
+  }
+}
+
 TEST(LinuxSession, TopNamesWhatRuns) {
   const auto top = machine().sh(
       "(until [ -e /tmp/seen ]; do pmu_loop; done) & "
