@@ -175,7 +175,7 @@ Result<void> Session::introduce() {
       std::this_thread::sleep_for(200ms);
     }
   }
-  if (auto answered = await("answer"); !answered) {
+  if (auto answered = await(kAnswer); !answered) {
     return answered;
   }
   return settle_missing();

@@ -215,18 +215,22 @@ Result<void> KvmGuests::begin(const perf::Layout& layout, const fs::path& output
   }
   agents_.countings.insert(agents_.countings.begin(), own.begin(), own.end());
   dial_all();
+  if (!peers_.active.empty() && layout_.events.size() > kMaxCounters) {
+    return fail("{} events are asked for, and agents take part in sessions of {} at most",
+                layout_.events.size(), kMaxCounters);
+  }
   peers_.agreed(agents_.events);
   return prepare(cancelled);
 }
 
 Result<void> KvmGuests::prepare(const Cancelled& cancelled) {
-  const auto step = [&](const char* what) -> Result<void> {
+  const auto step = [&](std::string_view what) -> Result<void> {
     if (!peers_.await(limits_.step, what, cancelled)) {
       return fail("interrupted before the session began: nothing was recorded");
     }
     return settle_missing();
   };
-  if (auto done = step("answer"); !done) {
+  if (auto done = step(kAnswer); !done) {
     return done;
   }
   wire::ToParticipant prepare;
@@ -667,7 +671,11 @@ bool KvmGuests::conclude(DomainData& host, const Profile& served, Profile& merge
         own =
             std::move(guest.outside ? guest.outside->profile() : outside.at(guest.machine.process));
       }
-      for (const std::string& note : resolve(own, symbols_of(guest))) {
+      SymbolSources symbols = symbols_of(guest);
+      if (guest.names && !symbols.kernel_offset) {
+        symbols.kernel_offset = guest.names->kernel_offset();  // few samples are left to tell
+      }
+      for (const std::string& note : resolve(own, symbols)) {
         record.notes.push_back(fmt::format("{}: {}", name, note));
       }
     }

@@ -2,6 +2,7 @@
 #include "session/local.h"
 
 #include <fmt/chrono.h>
+#include <linux/perf_event.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -218,6 +219,13 @@ Result<void> LocalSession::choose_events() {
           event.event.name, refused);
     }
     event.counting.exclude_kernel |= refused >= kOwnUserCodeOnly;
+    if (guests_ && request_.guests.sampling == GuestSampling::kByHost &&
+        event.counting.type == PERF_TYPE_SOFTWARE &&
+        !perf::is_clock(event.counting.type, event.counting.config)) {
+      notes_.push_back(
+          fmt::format("{} is counted in this system alone; in guests --guest-sampling does.",
+                      event.event.name));
+    }
     event.counting.guests = guests_ && request_.guests.sampling != GuestSampling::kByGuest;
     layout_.events.push_back(std::move(event.event));
     layout_.countings.push_back(event.counting);

@@ -146,8 +146,9 @@ bool Peers::await(Clock::duration limit, std::string_view what,
   }
   for (Peer& peer : active) {
     if (waiting(peer)) {
-      peer.drop(fmt::format("its agent did not {} within {} s", what,
-                            std::chrono::duration_cast<std::chrono::seconds>(limit).count()));
+      peer.drop(fmt::format("its agent did not {} within {} s{}", what,
+                            std::chrono::duration_cast<std::chrono::seconds>(limit).count(),
+                            what == kAnswer ? " (stopped, busy, or in another session)" : ""));
     }
   }
   return true;

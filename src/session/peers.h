@@ -24,6 +24,9 @@ namespace xenoprof {
 // A finished profile is the largest; unpacked, pprof's own limits hold.
 inline constexpr std::size_t kLargestFromParticipant = std::size_t{16} << 20;
 
+// What agents do first, as await() says it of those that do not.
+inline constexpr std::string_view kAnswer = "answer";
+
 struct Peer {
   Domain domain;
   std::unique_ptr<Connection> connection;  // none: gone, or passive

@@ -463,6 +463,10 @@ void NamesInPassing::name(Profile& profile) {
   Resolver(profile, sources_, read_->files, false).run();
 }
 
+std::optional<std::int64_t> NamesInPassing::kernel_offset() const {
+  return read_->files.kernel_offset;
+}
+
 std::vector<Symbol> sampled_symbols(const Profile& profile, std::string_view image,
                                     const SymbolTable& table) {
   std::map<std::uint64_t, Symbol> found;

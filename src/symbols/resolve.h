@@ -70,6 +70,8 @@ class NamesInPassing {
   // Reads the kernel's and Xen's symbols at once, so that the first name() does not take long.
   void read_ahead();
   void name(Profile& profile);
+  // Of a kernel that is not ours, once its samples have told.
+  std::optional<std::int64_t> kernel_offset() const;
 
  private:
   struct Read;
