@@ -55,7 +55,9 @@ void add_annotate(CLI::App& app) {
       ->type_name("SYMBOL")
       ->required();
   arguments->source.add_to(*command);
-  command->add_option("-i,--image", arguments->options.image, "The function of this image, its path or its file's name")
+  command
+      ->add_option("-i,--image", arguments->options.image,
+                   "The function of this image, its path or its file's name")
       ->type_name("IMAGE");
   command
       ->add_option("-k,--vmlinux", arguments->options.vmlinux,

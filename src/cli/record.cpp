@@ -323,8 +323,10 @@ void add_record(CLI::App& app) {
       ->allow_extra_args(false)
       ->type_name("PID");
   command
-      ->add_option("-F,--frequency", arguments.frequency,
-                   "Samples a second and CPU, for events without a count (not on Xen; 1000)")
+      ->add_option(
+          "-F,--frequency", arguments.frequency,
+          "Samples a second and CPU, for events without a count (not on Xen; 1000); cycles\n"
+          "get the count of a busy CPU by it")
       ->type_name("HZ")
       ->check(at_least_one());
   command->add_option("-o,--output", arguments.output, "Folder for the session")

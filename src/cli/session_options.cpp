@@ -101,8 +101,10 @@ Result<SessionRequest> SessionOptions::request() const {
 
 Result<LocalRequest> SessionOptions::local_request(std::uint64_t frequency) const {
   LocalRequest request;
-  request.frequency =
-      frequency != 0 ? frequency : std::min(kDefaultFrequency, perf::most_samples_a_second());
+  // With room below what the kernel lets: a CPU may be faster than it says.
+  request.frequency = frequency != 0 ? frequency
+                                     : std::clamp<std::uint64_t>(perf::most_samples_a_second() / 2,
+                                                                 1, kDefaultFrequency);
   for (const std::string& text : events_) {
     auto event = perf::find_counted_event(text, request.frequency);
     if (!event) {

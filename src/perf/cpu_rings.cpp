@@ -40,6 +40,8 @@ perf_event_attr sideband_attr(const RecorderOptions& options) {
   attr.config = PERF_COUNT_SW_DUMMY;
   attr.mmap = 1;
   attr.mmap2 = 1;
+  // Where the kernel knows it: before Linux 6.12 only while the page with the note is in memory.
+  // Else the inode comes in its place.
   attr.build_id = 1;
   attr.mmap_data = options.layout.stack_bytes != 0;  // see synthesize_processes()
   attr.comm = 1;

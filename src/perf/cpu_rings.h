@@ -30,8 +30,9 @@ struct CpuRings {
   EventRing sideband;
   std::optional<EventRing> samples;
   std::uint64_t enabled = 0;  // sideband's time when has_gone() looked last
-  // How long sideband had run when samples began, nanoseconds.
+  // How long sideband had run when samples began and when they ended, nanoseconds.
   std::uint64_t ran_before = 0;
+  std::optional<std::uint64_t> ran_until;
 
   // Of the whole system's: the CPU was offline since. It takes its events along, and when it comes
   // back it has none. To be asked seldom: an event that is not running looks so too.

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <iterator>
 #include <numeric>
 #include <utility>
@@ -197,8 +198,10 @@ StringId Interpreter::process_name(std::int32_t tid) {
 void Interpreter::on(const SampleRecord& sample) {
   if (sample.period != 0) {
     Periods& periods = periods_[sample.event];
-    Periods::Alike& alike =
-        periods.alike[static_cast<std::size_t>(std::bit_width(sample.period) - 1)];
+    const int highest = std::bit_width(sample.period) - 1;
+    const std::uint64_t next =
+        highest >= 4 ? sample.period >> (highest - 4) : sample.period << (4 - highest);
+    Periods::Alike& alike = periods.alike[static_cast<std::size_t>(highest) * 16 + (next & 15)];
     alike.samples += 1;
     alike.events += static_cast<double>(sample.period);
     periods.most = std::max(periods.most, sample.period);
@@ -339,7 +342,7 @@ std::vector<std::string> Interpreter::notes() const {
           "Samples of {0} came by frequency, and one stands for up to {1} of them: shares are of "
           "samples, and up to {2:.0f} points other than those of {0}. With a count (-e {0}:N) all "
           "stand for as many.",
-          periods.event, with_separators(periods.most), 100 * apart));
+          periods.event, with_separators(periods.most), std::ceil(100 * apart)));
     }
   }
   if (auto cut = cut_chains()) {

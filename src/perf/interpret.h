@@ -173,12 +173,12 @@ class Interpreter {
   struct Periods {
     std::string event;
     std::uint64_t most = 0;
-    // Those of about as many events each: of 2^i and more.
+    // Those of about as many events each: four bits below the highest, which is bit i / 16.
     struct Alike {
       double samples = 0;
       double events = 0;
     };
-    std::array<Alike, 64> alike{};
+    std::array<Alike, 64 * 16> alike{};
   };
   std::vector<Periods> periods_;  // by event; no name: it has a count
 };

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstring>
 #include <deque>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <unordered_map>
@@ -117,11 +118,12 @@ class Recorder::Impl {
   std::unordered_map<std::uint64_t, std::size_t> events_;  // by the kernel's identifier
   struct Counted {
     std::uint64_t events = 0;
-    std::uint64_t time = 0;  // that it had a counter, ns
+    std::uint64_t time = 0;      // that it had a counter, ns
+    std::uint64_t time_due = 0;  // that what is recorded ran, ns
     std::uint64_t samples = 0;
   };
-  std::vector<Counted> counted_;  // of perf's own events, until the end
-  std::uint64_t time_ = 0;        // in which samples were taken of what is recorded, ns
+  std::vector<Counted> counted_;   // of perf's own events, until the end
+  std::uint64_t num_threads_ = 0;  // that began during the recording
   RecordBuilder builder_;
   std::vector<Pending> pending_;
   std::vector<std::size_t> runs_ = {0};  // of pending_: where each that is in order begins
@@ -186,8 +188,15 @@ void Recorder::Impl::finish(CpuRings& cpu) {
       losses_.of_event[event] += cpu.samples->ring.lost(i);
       counted_[event].events += cpu.samples->ring.count(i);
       counted_[event].time += cpu.samples->ring.time_running(i);
+      counted_[event].time_due += options_.threads.empty() ? cpu.samples->ring.time_enabled(i) : 0;
     }
-    time_ += cpu.sideband.ring.time_running() - cpu.ran_before;
+    if (!options_.threads.empty()) {
+      // Events of a thread on one CPU count as enabled while it runs on others, too.
+      const std::uint64_t ran = cpu.ran_until.value_or(cpu.sideband.ring.time_running());
+      for (Counted& counted : counted_) {
+        counted.time_due += ran - cpu.ran_before;
+      }
+    }
   }
   collect(cpu.sideband, Origin::kSideband);
   tell_the_rest(cpu.sideband, cpu.cpu, Origin::kSideband);
@@ -295,6 +304,7 @@ void Recorder::Impl::finish() {
   for (CpuRings& cpu : cpus_) {
     if (cpu.samples) {
       cpu.samples->ring.disable();
+      cpu.ran_until = cpu.sideband.ring.time_running();
     }
   }
   for (CpuRings& cpu : cpus_) {
@@ -440,10 +450,12 @@ void Recorder::Impl::emit(const Pending& pending, const Sink& sink) {
     case PERF_RECORD_LOST:
       emit_lost(pending, record, sink);
       return;
+    case PERF_RECORD_FORK:
+      ++num_threads_;
+      [[fallthrough]];
     case PERF_RECORD_MMAP:
     case PERF_RECORD_MMAP2:
     case PERF_RECORD_COMM:
-    case PERF_RECORD_FORK:
     case PERF_RECORD_EXIT:
     case PERF_RECORD_SWITCH_CPU_WIDE:
       sink(kOwnDomain, builder_.sideband(record));
@@ -531,23 +543,33 @@ void Recorder::Impl::add_notes_of_counts(std::vector<std::string>& notes) const 
   const auto share_of = [](std::uint64_t part, std::uint64_t all) {
     return static_cast<double>(part) / static_cast<double>(all);
   };
+  constexpr std::uint64_t kFew = 20;  // in which chance has a say
+  // Kernels before 6.0 do not tell of which event the lost samples were.
+  const bool may_be_short =
+      !options_.threads.empty() && num_threads_ >= kFew && losses_.throttled == 0 &&
+      losses_.samples <= std::reduce(losses_.of_event.begin(), losses_.of_event.end());
   std::string shared;
   std::string too_few;
   for (std::size_t i = 0; i < counted_.size(); ++i) {
     const Counted& counted = counted_[i];
     const Event& event = options_.layout.events[i];
-    const std::uint32_t type = options_.layout.countings[i].type;
-    if (type != PERF_TYPE_SOFTWARE && type != PERF_TYPE_TRACEPOINT &&
-        time_ > counted.time + kInstant && share_of(counted.time, time_) < kNearlyAll) {
+    const Counting& counting = options_.layout.countings[i];
+    if (counting.type != PERF_TYPE_SOFTWARE && counting.type != PERF_TYPE_TRACEPOINT &&
+        counted.time_due > counted.time + kInstant &&
+        share_of(counted.time, counted.time_due) < kNearlyAll) {
       shared += fmt::format("{}{} {:.0f} %", shared.empty() ? "" : ", ", event.name,
-                            100 * share_of(counted.time, time_));
+                            100 * share_of(counted.time, counted.time_due));
     }
-    // Chance has a say in a few.
-    constexpr std::uint64_t kFew = 20;
+    // A clock counts all modes, whichever it samples.
+    if (is_clock(counting.type, counting.config) &&
+        (counting.exclude_user || counting.exclude_kernel)) {
+      continue;
+    }
+    // Few threads do not miss that much: a clock whose timer came late does.
     const std::uint64_t samples = counted.samples + losses_.of_event[i];
     const std::uint64_t due = event.count == 0 ? 0 : counted.events / event.count;
-    if (!options_.threads.empty() && losses_.throttled == 0 && due >= samples + kFew &&
-        share_of(samples, due) < kNearlyAll) {
+    if (may_be_short && due >= samples + kFew && share_of(samples, due) < kNearlyAll &&
+        due - samples <= num_threads_ * cpus_.size()) {
       too_few +=
           fmt::format("{}{} was counted for {} samples and gave {}", too_few.empty() ? "" : ", ",
                       event.name, with_separators(due), with_separators(samples));
@@ -560,10 +582,11 @@ void Recorder::Impl::add_notes_of_counts(std::vector<std::string>& notes) const 
         shared));
   }
   if (!too_few.empty()) {
-    notes.push_back(fmt::format(
-        "{}: each thread begins with a whole count, and those that end before it have no samples. "
-        "A smaller count shows more of them, and -a all.",
-        too_few));
+    notes.push_back(
+        fmt::format("{}: each thread begins with a whole count on each CPU, and has no samples "
+                    "where it ends before. "
+                    "A smaller count shows more of them, and -a all.",
+                    too_few));
   }
 }
 

@@ -52,7 +52,7 @@ std::expected<int, RingError> Ring::open_event(perf_event_attr attr, int task) c
     return failed(
         error == ESRCH && task > 0 ? RingError::Cause::kThreadEnded : RingError::Cause::kOther,
         fmt::format("cannot open a perf event on CPU {}: {}{}", cpu_, std::strerror(error),
-                    why_not_opened(error, attr)));
+                    why_not_opened(error, attr, task > 0)));
   }
   return descriptor;
 }
@@ -183,8 +183,8 @@ std::uint64_t Ring::count(std::size_t event) const {
   return read_event(event).count;
 }
 
-std::uint64_t Ring::time_enabled() const {
-  return read_event(0).time_enabled;
+std::uint64_t Ring::time_enabled(std::size_t event) const {
+  return read_event(event).time_enabled;
 }
 
 std::uint64_t Ring::time_running(std::size_t event) const {

@@ -57,9 +57,8 @@ class Ring {
   std::uint64_t time_running(std::size_t event) const;
   std::uint64_t time_running() const;  // of all events, added up
 
-  // Nanoseconds, of the first event. It stands still once the CPU has gone offline: events do not
-  // come back with it.
-  std::uint64_t time_enabled() const;
+  // Nanoseconds. It stands still once the CPU has gone offline: events do not come back with it.
+  std::uint64_t time_enabled(std::size_t event = 0) const;
 
  private:
   struct Reading;

@@ -25,12 +25,16 @@ std::string_view mediating_module(const std::filesystem::path& root) {
   return {};
 }
 
-std::string no_right(const std::filesystem::path& root) {
-  constexpr int kAllowsAll = -1;
-  int paranoid = 0;
-  if (std::ifstream(root / "proc/sys/kernel/perf_event_paranoid") >> paranoid &&
-      paranoid <= kAllowsAll) {
-    return "; other users' processes are for root or CAP_PERFMON";
+std::string no_right(bool of_process, const std::filesystem::path& root) {
+  constexpr int kOwnUserCode = 2;  // and less: programs of one's own can be recorded
+  constexpr int kAll = -1;
+  int paranoid = kOwnUserCode + 1;
+  std::ifstream(root / "proc/sys/kernel/perf_event_paranoid") >> paranoid;
+  if (of_process && paranoid <= kOwnUserCode) {
+    return "; another user's process is for root or CAP_PERFMON";
+  }
+  if (paranoid <= kAll) {
+    return "; a container's seccomp filter may forbid it";
   }
   return "; run as root or with CAP_PERFMON, or lower kernel.perf_event_paranoid (2: programs of "
          "one's own, without the kernel's code; 1: with it; -1: all)";
@@ -38,12 +42,12 @@ std::string no_right(const std::filesystem::path& root) {
 
 }  // namespace
 
-std::string why_not_opened(int error, const perf_event_attr& attr,
+std::string why_not_opened(int error, const perf_event_attr& attr, bool of_process,
                            const std::filesystem::path& root) {
   switch (error) {
     case EACCES:
     case EPERM:
-      return no_right(root);
+      return no_right(of_process, root);
     case EOPNOTSUPP:
       if (const auto module = mediating_module(root); attr.exclude_guest == 0 && !module.empty()) {
         return fmt::format(

@@ -215,10 +215,6 @@ Result<void> KvmGuests::begin(const perf::Layout& layout, const fs::path& output
   }
   agents_.countings.insert(agents_.countings.begin(), own.begin(), own.end());
   dial_all();
-  if (!peers_.active.empty() && layout_.events.size() > kMaxCounters) {
-    return fail("{} events are asked for, and agents take part in sessions of {} at most",
-                layout_.events.size(), kMaxCounters);
-  }
   peers_.agreed(agents_.events);
   return prepare(cancelled);
 }

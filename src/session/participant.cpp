@@ -154,8 +154,8 @@ Result<void> Participation::open_recorder(const wire::ToParticipant::Prepare& re
   perf::Layout layout{.events = events_from_wire(request.events()),
                       .call_chains = request.call_chains()};
   if (layout.events.empty() || layout.events.size() > kMaxCounters) {
-    return fail("the initiator asked for {} events, 1 to {} can be", layout.events.size(),
-                kMaxCounters);
+    return fail("{} events are asked for, an agent takes part in sessions of {} at most",
+                layout.events.size(), kMaxCounters);
   }
   if ((request.sampling() == wire::ToParticipant::Prepare::HYPERVISOR) != (device_ != nullptr)) {
     return fail("the initiator and this domain are not of the same hypervisor");

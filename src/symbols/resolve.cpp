@@ -397,7 +397,7 @@ void Resolver::resolve_file(const File& file) {
     if (!elf) {
       why = why.empty() ? path : why;
     } else if (!ran.empty() && ran != elf->file.build_id()) {
-      why = path + " (it is not the file that ran: replaced since)";
+      why = path + " (it is not the file that ran: replaced since, or of another mount namespace)";
     } else {
       for (const ImageId image : file.images) {
         use_elf(image, *elf);

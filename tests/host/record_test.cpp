@@ -27,18 +27,27 @@ TEST_F(Record, EndsWithTheProcessAlsoWhileThatIsAZombie) {
 
 TEST_F(Record, SaysThatShortThreadsHaveNoSamples) {
   const auto [text, good] =
-      run("cd $T; $B/xenoprof record --no-progress -e cpu-clock:1000000 -o s -- sh -c "
-          "'i=0; while [ $i -lt 600 ]; do /bin/true; i=$((i+1)); done' 2>/dev/null && "
-          "cat s/session.json; $B/xenoprof record --no-progress -e cpu-clock -o long -- "
-          "$B/busy spend 300 2>/dev/null && grep -c 'whole count' long/session.json");
+      run("cd $T; $B/xenoprof record --no-progress -e cpu-clock:5000000 -o s -- sh -c "
+          "'i=0; while [ $i -lt 1000 ]; do /bin/true; i=$((i+1)); done' 2>/dev/null; "
+          "cat s/session.json");
   EXPECT_NE(text.find("each thread begins with a whole count"), std::string::npos) << text;
-  EXPECT_TRUE(text.ends_with("\n0\n")) << text;
+}
+
+// A clock counts all modes and samples some; its timer may come late.
+TEST_F(Record, DoesNotSayThatOfOneThread) {
+  for (const char* event : {"cpu-clock:u", "cpu-clock:20000"}) {
+    const auto [text, good] =
+        run(std::string("cd $T; $B/xenoprof record --no-progress -o s -e ") + event +
+            " -- dd if=/dev/zero of=/dev/null bs=64k count=40000 2>/dev/null; cat s/session.json");
+    EXPECT_NE(text.find("notes"), std::string::npos) << text;
+    EXPECT_EQ(text.find("whole count"), std::string::npos) << text;
+  }
 }
 
 TEST_F(Record, AFileThatIsReplacedMeanwhileGivesNoNames) {
   const auto [text, good] =
-      run("cd $T; cp $B/busy one; { sleep 0.2; rm one; cp $B/callers one; } & "
-          "$B/xenoprof record --no-progress -e cpu-clock -o s -- ./one spend 600 2>/dev/null; "
+      run("cd $T; cp $B/busy one; $B/xenoprof record --no-progress -e cpu-clock -o s -- "
+          "sh -c './one spend 300; rm one; cp $B/callers one' 2>/dev/null; "
           "cat s/session.json; $B/xenoprof report s --format csv --sort image,symbol");
   EXPECT_TRUE(good);
   EXPECT_NE(text.find("it is not the file that ran: replaced since"), std::string::npos) << text;
@@ -46,22 +55,20 @@ TEST_F(Record, AFileThatIsReplacedMeanwhileGivesNoNames) {
 }
 
 TEST_F(Record, AnEventThatIsAskedForTwiceIsRefused) {
-  for (const char* twice : {"-e cpu-clock -e cpu-clock", "-e cpu-clock:u,cpu-clock:u:1000000"}) {
-    const auto [text, good] =
-        run(std::string("$B/xenoprof record -F 1000 -o $T/s ") + twice + " -- true 2>&1");
-    EXPECT_FALSE(good);
-    EXPECT_NE(text.find("is asked for twice"), std::string::npos) << text;
-  }
+  const auto [text, good] =
+      run("$B/xenoprof record -o $T/s -e cpu-clock:u:1000000,cpu-clock:u:1000000 -- true 2>&1");
+  EXPECT_FALSE(good);
+  EXPECT_NE(text.find("is asked for twice"), std::string::npos) << text;
   EXPECT_TRUE(
       run("$B/xenoprof record -o $T/s -e cpu-clock:1000000,cpu-clock:2000000 -- true").second);
 }
 
 TEST_F(Record, AProcessThatIsNamedTwiceIsRecordedOnce) {
   const auto [text, good] =
-      run("cd $T; $B/busy spend 400 & $B/xenoprof record --no-progress -e cpu-clock:1000000 -o s "
+      run("cd $T; $B/busy spend 1500 & $B/xenoprof record --no-progress -e cpu-clock:1000000 -o s "
           "-p $!,$! 2>/dev/null; $B/xenoprof report s --format csv --sort process | tail -n 1");
   EXPECT_TRUE(good);
-  EXPECT_LT(std::atoi(text.substr(text.rfind(',') + 1).c_str()), 500) << text;
+  EXPECT_LT(std::atoi(text.substr(text.rfind(',') + 1).c_str()), 1700) << text;
 }
 
 // Threads come and go while it looks at them one by one.

@@ -37,7 +37,7 @@ class KvmClockSession : public SpinLab {
     const double samples = kMillionTicks / std::atof(frequency.out.c_str()) * kFrequency;
     return std::ranges::all_of(std::array{"guest1", "guest2"}, [&](const char* guest) {
       const auto both = spun(guest, "cpu-clock");
-      return static_cast<double>(both.a + both.b) < 1.3 * samples;
+      return static_cast<double>(both.a + both.b) < 1.1 * samples;
     });
   }
 };

@@ -98,6 +98,19 @@ TEST(PerfInterpreterNotes, FewOfManySamplesThatStandForNextToNothingAreToldOf) {
   EXPECT_NE(notes[0].find("up to 20 points other"), std::string::npos) << notes[0];
 }
 
+// As of two CPUs, one of which is half as busy.
+TEST(PerfInterpreterNotes, SamplesThatStandForTwiceAsManyAreToldOf) {
+  const Layout layout{.events = {{"instructions", 0}}};
+  Interpreter interpreter(layout);
+  for (int i = 0; i < 100; ++i) {
+    interpreter.add(
+        {.time = 1, .body = SampleRecord{.period = i % 2 == 0 ? 1'050'000u : 2'000'000u}});
+  }
+  const auto notes = interpreter.notes();
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_NE(notes[0].find("up to 16 points other"), std::string::npos) << notes[0];
+}
+
 TEST_F(PerfInterpreter, EventsAndVcpusAreKeptApart) {
   add(build_.comm(0, 7, 7, "prog", false));
   add(build_.sample(1, 1, Mode::kUser, 5, 7, 8, 3, {}));

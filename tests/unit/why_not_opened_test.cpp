@@ -23,10 +23,10 @@ class WhyNotOpened : public testing::Test {
     std::filesystem::create_directories(root_.path() / folder);
     root_.file((folder / "enable_mediated_pmu").string(), value);
   }
-  std::string of(int error, bool guests) {
+  std::string of(int error, bool guests, bool of_process = false) {
     perf_event_attr attr{};
     attr.exclude_guest = !guests;
-    return why_not_opened(error, attr, root_.path());
+    return why_not_opened(error, attr, of_process, root_.path());
   }
 
   const TemporaryFolder root_;
@@ -54,12 +54,17 @@ TEST_F(WhyNotOpened, OtherRefusalsAreNotPutDownToIt) {
   EXPECT_EQ(of(EINVAL, true), "");
 }
 
-TEST_F(WhyNotOpened, WhereAllIsAllowedTheProcessIsAnotherUsers) {
+TEST_F(WhyNotOpened, WhatHelpsAgainstMissingRightsDependsOnWhatIsAllowed) {
   std::filesystem::create_directories(root_.path() / "proc/sys/kernel");
-  root_.file("proc/sys/kernel/perf_event_paranoid", "2\n");
-  EXPECT_THAT(of(EACCES, false), HasSubstr("lower kernel.perf_event_paranoid"));
-  root_.file("proc/sys/kernel/perf_event_paranoid", "-1\n");
-  EXPECT_THAT(of(EACCES, false), HasSubstr("other users'"));
+  const auto with = [&](std::string_view paranoid, bool of_process) {
+    root_.file("proc/sys/kernel/perf_event_paranoid", paranoid);
+    return of(EACCES, false, of_process);
+  };
+  EXPECT_THAT(with("2\n", false), HasSubstr("lower kernel.perf_event_paranoid"));
+  EXPECT_THAT(with("3\n", true), HasSubstr("lower kernel.perf_event_paranoid"));
+  EXPECT_THAT(with("2\n", true), HasSubstr("another user's"));
+  EXPECT_THAT(with("-1\n", true), HasSubstr("another user's"));
+  EXPECT_THAT(with("-1\n", false), HasSubstr("seccomp"));
 }
 
 }  // namespace
