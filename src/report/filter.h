@@ -14,8 +14,9 @@
 
 namespace xenoprof {
 
-// COLUMN=TEXT: the column is TEXT; an image also goes by its file's name. COLUMN!=TEXT: it is not. COLUMN~TEXT: it matches TEXT, an
-// extended regular expression (regex(7)), anywhere. COLUMN!~TEXT: it does not.
+// COLUMN=TEXT: the column is TEXT. COLUMN!=TEXT: it is not. COLUMN~TEXT: it matches TEXT, an
+// extended regular expression (regex(7)), anywhere. COLUMN!~TEXT: it does not. An image is its path
+// and its file's name: one of the two is enough.
 struct FilterTerm {
   Column column;
   bool negated = false;
