@@ -58,7 +58,8 @@ void SpinLab::expect_three_to_one(const std::string& guest, const std::string& e
   const Spun both = spun(guest, event);
   EXPECT_GE(both.a + both.b, least);
   EXPECT_EQ(both.astray, 0u);
-  EXPECT_NEAR(100.0 * static_cast<double>(both.a) / static_cast<double>(both.a + both.b), 75, 3)
+  EXPECT_NEAR(100.0 * static_cast<double>(both.a) / static_cast<double>(both.a + both.b), 75,
+              kWithin)
       << both.a << " and " << both.b << " samples";
   EXPECT_EQ(nameless(guest, event), 0u);
 }

@@ -29,7 +29,8 @@ class SpinLab : public SessionLab {
   static Spun spun(const std::string& guest, const std::string& event);
   // User samples of a guest's that are of no image.
   static std::uint64_t nameless(const std::string& guest, const std::string& event);
-  // Within 3 points, each sample of a program's text that program's, none of no image.
+  static constexpr double kWithin = 3;  // points
+  // Within that, each sample of a program's text that program's, none of no image.
   static void expect_three_to_one(const std::string& guest, const std::string& event,
                                   std::uint64_t least);
 };
