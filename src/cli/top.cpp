@@ -174,8 +174,10 @@ void add_top(CLI::App& app) {
                    "Keep the session in this folder; else nothing is kept")
       ->type_name("DIR");
   command
-      ->add_option("-F,--frequency", arguments->frequency,
-                   "Samples a second and CPU, for events without a count (not on Xen; 1000)")
+      ->add_option(
+          "-F,--frequency", arguments->frequency,
+          "Samples a second and CPU, for events without a count (not on Xen; 1000); cycles\n"
+          "get the count of a busy CPU by it")
       ->type_name("HZ")
       ->check(at_least_one());
   auto* batch = command->add_flag("-b,--batch", arguments->batch,

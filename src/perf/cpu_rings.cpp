@@ -100,7 +100,7 @@ Result<std::vector<int>> online_cpus() {
 }
 
 bool CpuRings::has_gone() {
-  const std::uint64_t now = sideband.ring.time_enabled();
+  const std::uint64_t now = sideband.ring.reading(0).time_enabled;
   return std::exchange(enabled, now) == now;
 }
 

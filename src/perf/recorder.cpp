@@ -185,10 +185,11 @@ void Recorder::Impl::finish(CpuRings& cpu) {
     tell_the_rest(*cpu.samples, cpu.cpu, Origin::kSamples);
     for (std::size_t i = 0; i < cpu.samples->events.size() && !tracepoint_; ++i) {
       const std::size_t event = cpu.samples->events[i];
-      losses_.of_event[event] += cpu.samples->ring.lost(i);
-      counted_[event].events += cpu.samples->ring.count(i);
-      counted_[event].time += cpu.samples->ring.time_running(i);
-      counted_[event].time_due += options_.threads.empty() ? cpu.samples->ring.time_enabled(i) : 0;
+      const Ring::Reading reading = cpu.samples->ring.reading(i);
+      losses_.of_event[event] += reading.lost;
+      counted_[event].events += reading.count;
+      counted_[event].time += reading.time_running;
+      counted_[event].time_due += options_.threads.empty() ? reading.time_enabled : 0;
     }
     if (!options_.threads.empty()) {
       // Events of a thread on one CPU count as enabled while it runs on others, too.
@@ -584,8 +585,7 @@ void Recorder::Impl::add_notes_of_counts(std::vector<std::string>& notes) const 
   if (!too_few.empty()) {
     notes.push_back(
         fmt::format("{}: each thread begins with a whole count on each CPU, and has no samples "
-                    "where it ends before. "
-                    "A smaller count shows more of them, and -a all.",
+                    "where it ends before. A smaller count shows more of them, and -a all.",
                     too_few));
   }
 }

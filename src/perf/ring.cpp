@@ -159,50 +159,29 @@ void Ring::read(std::vector<std::byte>& records) {
   std::atomic_ref<__u64>(control->data_tail).store(head, std::memory_order_release);
 }
 
-// What read() of an event gives, by the read_format of open_event().
-struct Ring::Reading {
-  std::uint64_t count;
-  std::uint64_t time_enabled;
-  std::uint64_t time_running;
-  std::uint64_t lost;  // 0 where the kernel does not count them
-};
+// As the kernel gives it for the read_format of open_event().
+static_assert(sizeof(Ring::Reading) == 4 * sizeof(std::uint64_t));
 
-Ring::Reading Ring::read_event(std::size_t event) const {
-  Reading reading = {};
+Ring::Reading Ring::reading(std::size_t event) const {
+  Reading reading;
   if (::read(events_[event], &reading, sizeof reading) < 0) {
     reading = {};
   }
   return reading;
 }
 
-std::uint64_t Ring::lost(std::size_t event) const {
-  return read_event(event).lost;
-}
-
-std::uint64_t Ring::count(std::size_t event) const {
-  return read_event(event).count;
-}
-
-std::uint64_t Ring::time_enabled(std::size_t event) const {
-  return read_event(event).time_enabled;
-}
-
-std::uint64_t Ring::time_running(std::size_t event) const {
-  return read_event(event).time_running;
+std::uint64_t Ring::lost() const {
+  std::uint64_t sum = 0;
+  for (std::size_t event = 0; event < events_.size(); ++event) {
+    sum += reading(event).lost;
+  }
+  return sum;
 }
 
 std::uint64_t Ring::time_running() const {
   std::uint64_t sum = 0;
   for (std::size_t event = 0; event < events_.size(); ++event) {
-    sum += time_running(event);
-  }
-  return sum;
-}
-
-std::uint64_t Ring::lost() const {
-  std::uint64_t sum = 0;
-  for (std::size_t event = 0; event < events_.size(); ++event) {
-    sum += lost(event);
+    sum += reading(event).time_running;
   }
   return sum;
 }

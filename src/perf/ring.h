@@ -46,26 +46,25 @@ class Ring {
   // Appends all records, each of them whole, and makes their room free again.
   void read(std::vector<std::byte>& records);
 
-  // Records of an event that found no room since enable(), where the kernel counts them (Linux 6.0
-  // and later); else 0, and PERF_RECORD_LOST tells of all but the last.
-  std::uint64_t lost(std::size_t event) const;
+  // What an event came to since enable(), with all that inherited it.
+  struct Reading {
+    std::uint64_t count = 0;
+    // Nanoseconds. It stands still once the CPU has gone offline: events do not come back with it.
+    std::uint64_t time_enabled = 0;
+    std::uint64_t time_running = 0;  // less where events share counters
+    // Records that found no room, where the kernel counts them (Linux 6.0 and later); else 0, and
+    // PERF_RECORD_LOST tells of all but the last.
+    std::uint64_t lost = 0;
+  };
+  // By the order of open() and add().
+  Reading reading(std::size_t event) const;
+  // Of all events, added up.
   std::uint64_t lost() const;
-
-  // What an event counted since enable(), with all that inherited it, and for how many nanoseconds
-  // it did: less than its thread or CPU ran where events share counters.
-  std::uint64_t count(std::size_t event) const;
-  std::uint64_t time_running(std::size_t event) const;
-  std::uint64_t time_running() const;  // of all events, added up
-
-  // Nanoseconds. It stands still once the CPU has gone offline: events do not come back with it.
-  std::uint64_t time_enabled(std::size_t event = 0) const;
+  std::uint64_t time_running() const;
 
  private:
-  struct Reading;
-
   explicit Ring(int cpu) : cpu_(cpu) {}
   std::expected<int, RingError> open_event(perf_event_attr attr, int task) const;
-  Reading read_event(std::size_t event) const;
 
   int cpu_ = -1;
   std::vector<int> events_;      // descriptors; the first one's memory takes the records of all

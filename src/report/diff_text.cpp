@@ -225,17 +225,17 @@ std::string DiffText::losses(const DiffInput& input) const {
 std::string DiffText::footer() const {
   std::string text =
       "95 %: sampling error of the growth (Poisson); the intervals of a table hold all at once. ~: "
-      "no difference beyond it; where there is one, \u00b1 is towards none. Share: of the growth "
-      "of "
-      "all.";
+      "no difference beyond it; where there is one, \u00b1 is towards none. Share: of the "
+      "growth of all.";
   text = paragraph(text);
   for (const DiffInput& input : inputs_) {
     if (const std::string lost = losses(input); !lost.empty()) {
       text += paragraph(lost);
     }
-    for (const std::string& note :
-         input.session == nullptr ? std::vector<std::string>{} : input.session->notes) {
-      text += paragraph(printable(input.name + ": " + note));
+    if (input.session != nullptr) {
+      for (const std::string& note : input.session->notes) {
+        text += paragraph(printable(input.name + ": " + note));
+      }
     }
   }
   return text;

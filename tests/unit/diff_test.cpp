@@ -224,6 +224,19 @@ TEST(Diff, SaysWhatItIsPerAndWhatIsNotKnown) {
             std::string::npos);
 }
 
+// What one of them lacks would look like a difference.
+TEST(Diff, ShowsTheNotesOfItsSessions) {
+  Profile profile({{"cycles", 10}});
+  add(profile, {.calls = {{}}, .samples = 100});
+  const SessionRecord session{.notes = {"Cycles had a counter 60 % of the time."}, .domains = {}};
+  const DiffInput inputs[] = {{.name = "base", .profile = &profile},
+                              {.name = "other", .profile = &profile, .session = &session}};
+  const auto text = diff(inputs, {});
+  ASSERT_TRUE(text) << text.error().message;
+  EXPECT_NE(text->find("other: Cycles had a counter 60 % of the time."), std::string::npos)
+      << *text;
+}
+
 TEST(Diff, OfThreeProfilesHasOneBase) {
   const Profile profiles[] = {one_function(1000), one_function(2000), one_function(4000)};
   const DiffInput inputs[] = {{.name = "a", .profile = &profiles[0]},
