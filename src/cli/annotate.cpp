@@ -13,23 +13,24 @@
 namespace xenoprof {
 namespace {
 
-const std::map<std::string, Format> kFormats = {{"json", Format::kJson}, {"text", Format::kText}};
+const std::map<std::string, Format> kAnnotateFormats = {{"json", Format::kJson},
+                                                        {"text", Format::kText}};
 
-struct Arguments {
+struct AnnotateArguments {
   SourceOption source;
   FilterOptions filter;
   std::string format = "text";
   AnnotateOptions options;
 };
 
-Result<int> run(Arguments& arguments) {
+Result<int> run_annotate(AnnotateArguments& arguments) {
   AnnotateOptions& options = arguments.options;
   auto terms = arguments.filter.terms();
   if (!terms) {
     return std::unexpected(terms.error());
   }
   options.filter = *std::move(terms);
-  options.format = kFormats.at(arguments.format);
+  options.format = kAnnotateFormats.at(arguments.format);
   options.style = style_of_output();
   const auto recorded = arguments.source.read({.stacks = false});
   if (!recorded) {
@@ -48,7 +49,7 @@ Result<int> run(Arguments& arguments) {
 void add_annotate(CLI::App& app) {
   auto* command =
       app.add_subcommand("annotate", "Where in a function the samples fell: lines, instructions");
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<AnnotateArguments>();
   command
       ->add_option("symbol", arguments->options.symbol,
                    "The function, as `xenoprof report` names it, or the end of that behind ::")
@@ -66,11 +67,11 @@ void add_annotate(CLI::App& app) {
       ->type_name("FILE");
   arguments->filter.add_to(*command);
   command->add_option("-f,--format", arguments->format, "For people or for programs")
-      ->type_name(words_of(kFormats))
+      ->type_name(words_of(kAnnotateFormats))
       ->capture_default_str()
-      ->check(one_of(kFormats));
+      ->check(one_of(kAnnotateFormats));
   command->footer("Example: xenoprof annotate multiply_matrices --domain guest2");
-  command->final_callback([arguments] { throw_status(run(*arguments)); });
+  command->final_callback([arguments] { throw_status(run_annotate(*arguments)); });
 }
 
 }  // namespace xenoprof

@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 
 #include <CLI/CLI.hpp>
+#include <string>
 
 #include "cli/agent.h"
 #include "cli/annotate.h"
@@ -12,6 +13,7 @@
 #include "cli/record.h"
 #include "cli/report.h"
 #include "cli/top.h"
+#include "cli/version.h"
 #include "cli/work.h"
 
 namespace xenoprof {
@@ -22,7 +24,7 @@ void add_commands(CLI::App& app) {
       "Shows where cycles and instructions go across the hypervisor, the host domain and every "
       "guest,\ndown to the function in the process.");
   app.footer("Example: xenoprof record -e instructions:1000000 --for 10s && xenoprof report");
-  app.set_version_flag("--version", XENOPROF_VERSION);
+  app.set_version_flag("--version", std::string("xenoprof ") + kVersion);
   app.require_subcommand(1);
   add_list(app);
   add_record(app);

@@ -17,7 +17,7 @@
 namespace xenoprof {
 namespace {
 
-struct Arguments {
+struct DiffArguments {
   std::vector<std::string> sources;
   std::vector<std::string> per;
   TableOptions table{DiffOptions().columns};
@@ -92,7 +92,7 @@ Result<void> find_work(const std::vector<std::string>& per, std::vector<DiffInpu
   return {};
 }
 
-Result<int> run(Arguments& arguments) {
+Result<int> run_diff(DiffArguments& arguments) {
   DiffOptions& options = arguments.options;
   if (auto set = arguments.table.set(options); !set) {
     return std::unexpected(set.error());
@@ -122,7 +122,7 @@ Result<int> run(Arguments& arguments) {
 void add_diff(CLI::App& app) {
   auto* command = app.add_subcommand(
       "diff", "What costs more in one profile than in another, for the same work");
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<DiffArguments>();
   command
       ->add_option("source", arguments->sources,
                    "The base, then what is compared with it: sessions' folders, pprof files or "
@@ -151,7 +151,7 @@ void add_diff(CLI::App& app) {
   command->footer(
       "Example: xenoprof diff before.session after.session --per requests=20000 --per "
       "requests=18500");
-  command->final_callback([arguments] { throw_status(run(*arguments)); });
+  command->final_callback([arguments] { throw_status(run_diff(*arguments)); });
 }
 
 }  // namespace xenoprof

@@ -19,13 +19,14 @@ namespace {
 
 enum class ExportFormat { kFirefox, kFolded, kPerf, kPprof, kSpeedscope };
 
-const std::map<std::string, ExportFormat> kFormats = {{"firefox", ExportFormat::kFirefox},
-                                                      {"folded", ExportFormat::kFolded},
-                                                      {"perf", ExportFormat::kPerf},
-                                                      {"pprof", ExportFormat::kPprof},
-                                                      {"speedscope", ExportFormat::kSpeedscope}};
+const std::map<std::string, ExportFormat> kExportFormats = {
+    {"firefox", ExportFormat::kFirefox},
+    {"folded", ExportFormat::kFolded},
+    {"perf", ExportFormat::kPerf},
+    {"pprof", ExportFormat::kPprof},
+    {"speedscope", ExportFormat::kSpeedscope}};
 
-struct Arguments {
+struct ExportArguments {
   SourceOption source;
   FilterOptions filter;
   bool inlined_frames = false;
@@ -34,7 +35,7 @@ struct Arguments {
   std::string output{kStandardOutput};
 };
 
-Result<void> write_stacks(const Recorded& recorded, const Arguments& arguments) {
+Result<void> write_stacks(const Recorded& recorded, const ExportArguments& arguments) {
   const Profile& profile = recorded.profile;
   const auto terms = arguments.filter.terms();
   if (!terms) {
@@ -63,7 +64,7 @@ Result<void> write_stacks(const Recorded& recorded, const Arguments& arguments) 
   const auto event = static_cast<std::size_t>(found - events.begin());
   const NamedStacks stacks(profile, cells, *filter);
   return write_output(arguments.output, [&](std::ostream& out) {
-    switch (kFormats.at(arguments.format)) {
+    switch (kExportFormats.at(arguments.format)) {
       case ExportFormat::kFolded:
         write_folded(stacks, event, out);
         break;
@@ -76,9 +77,9 @@ Result<void> write_stacks(const Recorded& recorded, const Arguments& arguments) 
   });
 }
 
-Result<void> write_to_output(const Recorded& recorded, const Arguments& arguments) {
+Result<void> write_to_output(const Recorded& recorded, const ExportArguments& arguments) {
   const Profile& profile = recorded.profile;
-  const ExportFormat format = kFormats.at(arguments.format);
+  const ExportFormat format = kExportFormats.at(arguments.format);
   const bool stacks = format != ExportFormat::kPerf && format != ExportFormat::kPprof;
   if (!stacks) {
     const auto terms = arguments.filter.terms();
@@ -102,12 +103,12 @@ Result<void> write_to_output(const Recorded& recorded, const Arguments& argument
   return write_stacks(recorded, arguments);
 }
 
-Result<int> run(const Arguments& arguments) {
+Result<int> run_export(const ExportArguments& arguments) {
   const auto terms = arguments.filter.terms();
   if (!terms) {
     return std::unexpected(terms.error());
   }
-  const ExportFormat format = kFormats.at(arguments.format);
+  const ExportFormat format = kExportFormats.at(arguments.format);
   const bool whole = format == ExportFormat::kPerf || format == ExportFormat::kPprof;
   Parts parts = whole ? Parts() : parts_of(/*stacks=*/true, *terms);
   parts.inlined_frames = arguments.inlined_frames;
@@ -125,14 +126,14 @@ Result<int> run(const Arguments& arguments) {
 
 void add_export(CLI::App& app) {
   auto* command = app.add_subcommand("export", "The profile in another tool's format");
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<ExportArguments>();
   arguments->source.add_to(*command);
   command
       ->add_option("-f,--format", arguments->format,
                    "pprof, folded stacks, speedscope, Firefox Profiler or perf.data")
-      ->type_name(words_of(kFormats))
+      ->type_name(words_of(kExportFormats))
       ->capture_default_str()
-      ->check(one_of(kFormats));
+      ->check(one_of(kExportFormats));
   command->add_option("-o,--output", arguments->output, "The file; - is standard output")
       ->type_name("FILE")
       ->capture_default_str();
@@ -146,7 +147,7 @@ void add_export(CLI::App& app) {
       "Examples:\n"
       "  xenoprof export --format speedscope -o profile.speedscope.json\n"
       "  xenoprof export --format folded perf.data | flamegraph.pl > flame.svg");
-  command->final_callback([arguments] { throw_status(run(*arguments)); });
+  command->final_callback([arguments] { throw_status(run_export(*arguments)); });
 }
 
 }  // namespace xenoprof

@@ -12,7 +12,7 @@
 namespace xenoprof {
 namespace {
 
-struct Arguments {
+struct FlameArguments {
   SourceOption source;
   FilterOptions filter;
   bool inlined_frames = false;
@@ -20,7 +20,7 @@ struct Arguments {
   std::string output = "flame.html";
 };
 
-Result<int> run(const Arguments& arguments) {
+Result<int> run_flame(const FlameArguments& arguments) {
   const auto terms = arguments.filter.terms();
   if (!terms) {
     return std::unexpected(terms.error());
@@ -59,7 +59,7 @@ Result<int> run(const Arguments& arguments) {
 
 void add_flame(CLI::App& app) {
   auto* command = app.add_subcommand("flame", "A flame graph as one HTML file, to look around in");
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<FlameArguments>();
   arguments->source.add_to(*command);
   command->add_option("-o,--output", arguments->output, "The file to write; - is standard output")
       ->type_name("FILE")
@@ -69,7 +69,7 @@ void add_flame(CLI::App& app) {
   arguments->filter.add_to(*command);
   add_inline(*command, arguments->inlined_frames);
   command->footer("Example: xenoprof flame --diff before.session after.session -o growth.html");
-  command->final_callback([arguments] { throw_status(run(*arguments)); });
+  command->final_callback([arguments] { throw_status(run_flame(*arguments)); });
 }
 
 }  // namespace xenoprof

@@ -12,7 +12,7 @@
 namespace xenoprof {
 namespace {
 
-struct Arguments {
+struct ReportArguments {
   SourceOption source;
   TableOptions table{ReportOptions().columns};
   bool inlined_frames = false;
@@ -21,7 +21,7 @@ struct Arguments {
   ReportOptions options;
 };
 
-Result<int> run(Arguments& arguments) {
+Result<int> run_report(ReportArguments& arguments) {
   ReportOptions& options = arguments.options;
   if (auto set = arguments.table.set(options); !set) {
     return std::unexpected(set.error());
@@ -46,7 +46,7 @@ Result<int> run(Arguments& arguments) {
 
 void add_report(CLI::App& app) {
   auto* command = app.add_subcommand("report", "Where the samples fell, function by function");
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<ReportArguments>();
   arguments->source.add_to(*command);
   arguments->table.add_to(*command);
   auto* children = command->add_flag("--children", arguments->options.children,
@@ -71,7 +71,7 @@ void add_report(CLI::App& app) {
       "  xenoprof report --filter 'mode=kernel,symbol~^tcp_' --children perf.data\n"
       "  xenoprof report --callers __memcpy\n"
       "  xenoprof report --inline --children");
-  command->final_callback([arguments] { throw_status(run(*arguments)); });
+  command->final_callback([arguments] { throw_status(run_report(*arguments)); });
 }
 
 }  // namespace xenoprof

@@ -164,11 +164,11 @@ std::filesystem::path output_folder(std::filesystem::path path) {
 }
 
 void catch_interrupts() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = [](int) { signalled = 1; };
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
-  struct sigaction inherited {};
+  struct sigaction inherited{};
   ::sigaction(SIGHUP, nullptr, &inherited);
   if (inherited.sa_handler != SIG_IGN) {  // nohup
     ::sigaction(SIGHUP, &action, nullptr);

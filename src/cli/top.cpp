@@ -110,8 +110,7 @@ Result<SessionResult> watch_domains(const TopArguments& arguments, const KeepGoi
   }
   request->live = true;
   request->output = output_folder(arguments.output);
-  return run_session(
-      *request, interrupted, [] { return Result<void>(); }, keep_going);
+  return run_session(*request, interrupted, [] { return Result<void>(); }, keep_going);
 }
 
 // Of this system, and of its guests where it is a KVM host.
@@ -122,8 +121,7 @@ Result<SessionResult> watch_here(const TopArguments& arguments, const KeepGoing&
   }
   request->live = true;
   request->output = output_folder(arguments.output);
-  return run_local_session(
-      *request, interrupted, [] { return Result<void>(); }, keep_going);
+  return run_local_session(*request, interrupted, [] { return Result<void>(); }, keep_going);
 }
 
 Result<int> top(const TopArguments& arguments) {

@@ -14,12 +14,12 @@
 namespace xenoprof {
 namespace {
 
-struct Arguments {
+struct WorkArguments {
   std::string session;
   std::vector<std::string> work;
 };
 
-Result<int> put_down(const Arguments& arguments) {
+Result<int> run_work(const WorkArguments& arguments) {
   const std::filesystem::path path = std::filesystem::path(arguments.session) / kSessionFile;
   auto session = read_session(path);
   if (!session) {
@@ -63,7 +63,7 @@ Result<std::pair<std::string, double>> parse_work(const std::string& text) {
 void add_work(CLI::App& app) {
   auto* command =
       app.add_subcommand("work", "Put down what a session's machines did, for `xenoprof diff`");
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<WorkArguments>();
   command->add_option("session", arguments->session, "A session's folder")
       ->type_name("DIR")
       ->required();
@@ -71,7 +71,7 @@ void add_work(CLI::App& app) {
       ->type_name("UNIT=N")
       ->required();
   command->footer("Example: xenoprof work xenoprof.session requests=20000 MiB=512");
-  command->final_callback([arguments] { throw_status(put_down(*arguments)); });
+  command->final_callback([arguments] { throw_status(run_work(*arguments)); });
 }
 
 }  // namespace xenoprof

@@ -14,7 +14,7 @@
 namespace xenoprof {
 namespace {
 
-constexpr std::size_t kTextRows = 30;
+constexpr std::size_t kDiffTextRows = 30;
 
 bool any_beyond_error(const ComparedRow& row) {
   return std::ranges::any_of(row.changes, &Change::beyond_error);
@@ -175,7 +175,7 @@ std::string DiffText::table(const Comparison& comparison, bool with_all) const {
   for (const ComparedRow& row : rows) {
     const bool wanted = options_.top
                             ? shown.size() < *options_.top
-                            : with_all || (any_beyond_error(row) && shown.size() < kTextRows);
+                            : with_all || (any_beyond_error(row) && shown.size() < kDiffTextRows);
     (wanted ? shown : left_out).push_back(row);
   }
   std::string text;

@@ -10,10 +10,10 @@
 namespace xenoprof {
 namespace {
 
-constexpr std::string_view kGap = "  ";
+constexpr std::string_view kColumnGap = "  ";
 
 std::size_t line_width(const std::vector<std::size_t>& widths) {
-  return std::accumulate(widths.begin(), widths.end(), (widths.size() - 1) * kGap.size());
+  return std::accumulate(widths.begin(), widths.end(), (widths.size() - 1) * kColumnGap.size());
 }
 
 void end_line(std::string& lines) {
@@ -52,7 +52,7 @@ std::vector<std::size_t> TextTable::natural_widths() const {
     std::size_t span = 0;
     std::size_t end = i;
     for (; end < columns_.size() && columns_[end].group == columns_[i].group; ++end) {
-      span += widths[end] + (end == i ? 0 : kGap.size());
+      span += widths[end] + (end == i ? 0 : kColumnGap.size());
     }
     const std::size_t wanted = width_of(columns_[i].group);
     if (!columns_[i].group.empty() && wanted > span) {
@@ -92,9 +92,9 @@ std::string TextTable::group_line(const std::vector<std::size_t>& widths) const 
     std::size_t span = 0;
     std::size_t end = i;
     for (; end < columns_.size() && columns_[end].group == columns_[i].group; ++end) {
-      span += widths[end] + (end == i ? 0 : kGap.size());
+      span += widths[end] + (end == i ? 0 : kColumnGap.size());
     }
-    line += (i == 0 ? "" : std::string(kGap)) + right(columns_[i].group, span);
+    line += (i == 0 ? "" : std::string(kColumnGap)) + right(columns_[i].group, span);
     i = end;
   }
   return line;
@@ -111,14 +111,14 @@ std::string TextTable::draw(std::size_t width, bool colour) const {
     headings.clear();
   }
   for (std::size_t i = 0; i < columns_.size(); ++i) {
-    headings += (i == 0 ? "" : std::string(kGap)) + aligned(columns_[i].heading, i);
+    headings += (i == 0 ? "" : std::string(kColumnGap)) + aligned(columns_[i].heading, i);
   }
   end_line(headings);
   std::string lines = styled(headings, Style::kBold, colour);
   for (const auto& row : rows_) {
     for (std::size_t i = 0; i < columns_.size(); ++i) {
-      lines +=
-          (i == 0 ? "" : std::string(kGap)) + styled(aligned(row[i].text, i), row[i].style, colour);
+      lines += (i == 0 ? "" : std::string(kColumnGap)) +
+               styled(aligned(row[i].text, i), row[i].style, colour);
     }
     end_line(lines);
   }

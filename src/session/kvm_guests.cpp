@@ -25,9 +25,9 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
 constexpr std::string_view kAll = "all";  // among the domains: every machine
-constexpr auto kSendEvery = 500ms;
+constexpr auto kSendSamplesEvery = 500ms;
 // Within one of the agent's largest messages, at 25 bytes a sample.
-constexpr int kSendAtOnce = 2000;
+constexpr int kSendSamplesAtOnce = 2000;
 // A guest that takes no samples for so long a time must not cost the host's memory: at ten thousand
 // samples a second this is a minute and a half.
 constexpr std::size_t kMostUnsent = std::size_t{16} << 20;
@@ -405,7 +405,7 @@ void KvmGuests::take(perf::Bytes record) {
   samples.add_ip(head.ip);
   samples.add_vcpu(guest.machine.vcpus[place->vcpu].number);
   samples.add_event(static_cast<std::uint32_t>(event));
-  if (samples.tsc_size() >= kSendAtOnce) {
+  if (samples.tsc_size() >= kSendSamplesAtOnce) {
     complete_to_ = head.time;
     send(guest, true);
   }
@@ -437,7 +437,7 @@ void KvmGuests::pump(std::uint64_t complete_to) {
   host_clock_.look();
   complete_to_ = std::max(complete_to_, complete_to);
   const auto now = Clock::now();
-  const bool due = now - sent_ >= kSendEvery;
+  const bool due = now - sent_ >= kSendSamplesEvery;
   const bool clocks_due = now - clocks_read_ >= kReadClocksEvery;
   sent_ = due ? now : sent_;
   clocks_read_ = clocks_due ? now : clocks_read_;

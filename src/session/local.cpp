@@ -36,7 +36,7 @@ using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
 // Half-full rings wake us earlier.
-constexpr auto kTick = 100ms;
+constexpr auto kLook = 100ms;
 
 // Looks in a live session, as Peers has it for those of other domains.
 constexpr auto kFirstLook = 1s;
@@ -366,7 +366,7 @@ bool LocalSession::all_ended() const {
 
 Result<void> LocalSession::run(const KeepGoing& keep_going) {
   while (keep_going(progress()) && !all_ended()) {
-    if (auto waited = reader_->wait(kTick); !waited) {
+    if (auto waited = reader_->wait(kLook); !waited) {
       return waited;
     }
     reader_->drain(sink());

@@ -18,7 +18,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kTick = 100ms;
+constexpr auto kPollEvery = 100ms;
 // What a connection did not take at once is tried again after so long.
 constexpr auto kRetry = 2ms;
 
@@ -142,7 +142,7 @@ bool Peers::await(Clock::duration limit, std::string_view what,
     if (cancelled()) {
       return false;
     }
-    wait_for_messages(std::clamp<Clock::duration>(deadline - Clock::now(), 0ms, kTick));
+    wait_for_messages(std::clamp<Clock::duration>(deadline - Clock::now(), 0ms, kPollEvery));
   }
   for (Peer& peer : active) {
     if (waiting(peer)) {

@@ -18,11 +18,11 @@ namespace {
 
 // More than the largest browsers' debug files have. A sparse file could claim any size.
 constexpr std::uint64_t kMaxTable = std::uint64_t{1} << 30;
-constexpr std::uint64_t kMaxNotes = std::uint64_t{1} << 20;
+constexpr std::uint64_t kMaxElfNotes = std::uint64_t{1} << 20;
 constexpr std::size_t kMaxBuildId = 64;  // bytes
 
 Result<int> open_regular_file(const std::filesystem::path& path) {
-  struct stat status {};
+  struct stat status{};
   if (::stat(path.c_str(), &status) != 0) {
     return fail("{}", std::strerror(errno));
   }
@@ -59,7 +59,7 @@ std::string build_id_of(Elf* elf) {
   GElf_Phdr header;
   for (std::size_t i = 0; i < count; ++i) {
     if (gelf_getphdr(elf, static_cast<int>(i), &header) == nullptr || header.p_type != PT_NOTE ||
-        header.p_filesz > kMaxNotes || header.p_offset > kMaxTable * 1024) {
+        header.p_filesz > kMaxElfNotes || header.p_offset > kMaxTable * 1024) {
       continue;
     }
     const Elf_Data* data = elf_getdata_rawchunk(elf, static_cast<std::int64_t>(header.p_offset),
@@ -192,7 +192,7 @@ std::uint64_t ElfFile::size() const {
     std::size_t held = 0;
     return elf_rawfile(elf(), &held) != nullptr ? held : 0;
   }
-  struct stat status {};
+  struct stat status{};
   return ::fstat(*file_, &status) == 0 ? static_cast<std::uint64_t>(status.st_size) : 0;
 }
 

@@ -36,7 +36,7 @@ bool take_hex(std::string_view& line, std::uint64_t& number) {
 }
 
 bool is_trusted(uid_t owner, std::int32_t process) {
-  struct stat status {};
+  struct stat status{};
   const std::string folder = fmt::format("/proc/{}", process);
   return owner == 0 || owner == ::geteuid() ||
          (::stat(folder.c_str(), &status) == 0 && owner == status.st_uid);
@@ -60,7 +60,7 @@ Result<SymbolTable> read_jit_symbols(std::string_view image) {
   const std::string path(image);
   const int number = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   const File file(number < 0 ? nullptr : ::fdopen(number, "r"), &std::fclose);
-  struct stat status {};
+  struct stat status{};
   if (!file || ::fstat(number, &status) != 0) {
     return fail("{} cannot be read: {}.", path, std::strerror(errno));
   }

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::size_t kMaxOutput = std::size_t{256} << 20;
 constexpr std::size_t kMaxMemory = std::size_t{4} << 30;
-constexpr std::size_t kMaxDepth = 64;  // of inlined functions
+constexpr std::size_t kMaxInlined = 64;  // of inlined functions
 constexpr std::size_t kMaxText = 4096;
 
 // What the child says of each place: a number of functions, then for each the line and the two
@@ -48,7 +48,7 @@ bool take(std::string_view& from, std::string& text) {
 
 bool take(std::string_view& from, std::vector<SourceLine>& lines) {
   std::uint32_t depth = 0;
-  if (!take(from, depth) || depth > kMaxDepth) {
+  if (!take(from, depth) || depth > kMaxInlined) {
     return false;
   }
   lines.resize(depth);
@@ -64,7 +64,7 @@ void tell(const ElfFile& file, const ElfFile& with_dwarf, std::span<const std::u
   for (const std::uint64_t offset : offsets) {
     const auto address = file.address_of(offset);
     std::vector<SourceLine> lines = address ? dwarf.find(*address) : std::vector<SourceLine>();
-    lines.resize(std::min(lines.size(), kMaxDepth));
+    lines.resize(std::min(lines.size(), kMaxInlined));
     out.clear();
     put(out, static_cast<std::uint32_t>(lines.size()));
     for (const SourceLine& line : lines) {
