@@ -21,17 +21,18 @@
 
 static unsigned int buffer_samples;
 module_param(buffer_samples, uint, 0444);
-MODULE_PARM_DESC(buffer_samples,
-		 "Room for samples per vCPU, at least 2; 0 (the default) is all the hypervisor grants");
+MODULE_PARM_DESC(
+	buffer_samples,
+	"Room for samples per vCPU, at least 2; 0 (the default) is all the hypervisor grants");
 
 /*
  * The hypervisor's own state follows from ours: what the initiator calls moves it on, and an
  * initiator's session has ended there too while we are idle, except for the active list.
  */
 static enum {
-	STATE_IDLE,		/* participants arm from here */
-	STATE_LISTED,		/* domains set */
-	STATE_CONFIGURED,	/* counters set; initiators arm from here */
+	STATE_IDLE, /* participants arm from here */
+	STATE_LISTED, /* domains set */
+	STATE_CONFIGURED, /* counters set; initiators arm from here */
 	STATE_ARMED,
 	STATE_RUNNING,
 } state;
@@ -440,7 +441,8 @@ static int ask_hypervisor(void)
 		return -ENODEV;
 	}
 	if (ret) {
-		pr_err("not loaded: the hypervisor refuses Xenoprof to this domain (error %d)\n", ret);
+		pr_err("not loaded: the hypervisor refuses Xenoprof to this domain (error %d)\n",
+		       ret);
 		return ret;
 	}
 	num_counters = clamp(init.num_events, 0, XENOPROF_MAX_COUNTERS);

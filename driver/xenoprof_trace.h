@@ -11,7 +11,7 @@
 TRACE_EVENT(sample, TP_PROTO(u64 ip, u16 domain, u16 vcpu, u8 mode, u8 event, u8 exact),
 	    TP_ARGS(ip, domain, vcpu, mode, event, exact),
 	    TP_STRUCT__entry(__field(u64, ip) __field(u16, domain) __field(u16, vcpu)
-				 __field(u8, mode) __field(u8, event) __field(u8, exact)),
+				     __field(u8, mode) __field(u8, event) __field(u8, exact)),
 	    TP_fast_assign(__entry->ip = ip; __entry->domain = domain; __entry->vcpu = vcpu;
 			   __entry->mode = mode; __entry->event = event; __entry->exact = exact;),
 	    TP_printk("ip=%llx domain=%u vcpu=%u mode=%u event=%u exact=%u", __entry->ip,

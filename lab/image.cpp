@@ -115,7 +115,7 @@ void mark_as_used(const fs::path& file) {
 // Such images belong to old builds.
 bool unused_for_long(const fs::path& file) {
   constexpr time_t kSeconds = 2 * 24 * 3600;
-  struct stat status {};
+  struct stat status{};
   return stat(file.c_str(), &status) == 0 && status.st_atim.tv_sec + kSeconds < time(nullptr);
 }
 

@@ -123,8 +123,7 @@ Result<MachineSpec> machine(const UpOptions& options, const Materials& materials
 
 Result<void> start_others(const UpOptions&, const pb::Lab& lab, const LabFolder& folder,
                           Progress& progress) {
-  return start_guests(
-      kPlan, lab, folder, [](const pb::Domain&) {}, progress);
+  return start_guests(kPlan, lab, folder, [](const pb::Domain&) {}, progress);
 }
 
 }  // namespace

@@ -168,7 +168,7 @@ qemu_plugin_u64 gauge_of(Source source, Mode mode) {
   return {scoreboard, offsetof(Vcpu, gauge) + sizeof(uint64_t) * index};
 }
 
-qemu_plugin_u64 word_of(uint64_t Vcpu::*member) {
+qemu_plugin_u64 word_of(uint64_t Vcpu::* member) {
   return {scoreboard,
           member == &Vcpu::fetched ? offsetof(Vcpu, fetched) : offsetof(Vcpu, pending_branch)};
 }

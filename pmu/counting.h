@@ -42,7 +42,7 @@ void find_states();
 void add_vcpu_counters(unsigned vcpu);
 Totals totals(const Vcpu& vcpu);
 qemu_plugin_u64 gauge_of(Source source, Mode mode);
-qemu_plugin_u64 word_of(uint64_t Vcpu::*member);
+qemu_plugin_u64 word_of(uint64_t Vcpu::* member);
 
 // What code translated from now on counts; 0 when asleep: then nothing is added to it, and the next
 // access to the PMU wakes the plugin.

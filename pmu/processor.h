@@ -162,7 +162,7 @@ class Processor {
     Source misses;
     Source l2_requests;
     Source l2_misses;
-    uint64_t Flushed::*flushed;
+    uint64_t Flushed::* flushed;
   };
 
   // A change that came without a flush: a reset, a restored machine, system management mode.

@@ -362,7 +362,7 @@ int run_server(std::uint16_t port, const char* token_file) {
     return 1;
   }
   std::signal(SIGPIPE, SIG_IGN);
-  struct sigaction reap {};
+  struct sigaction reap{};
   reap.sa_handler = [](int) {};
   reap.sa_flags = SA_NOCLDWAIT;
   sigaction(SIGCHLD, &reap, nullptr);

@@ -16,8 +16,7 @@ std::string fit_name(std::string_view name) {
   std::string fit = printable(name.substr(0, 4 * kLongest));
   fit.resize(byte_of(fit, kLongest));
   // Options take names with commas between them and values after an equals sign.
-  std::ranges::replace_if(
-      fit, [](char c) { return c == '/' || c == ',' || c == '='; }, '_');
+  std::ranges::replace_if(fit, [](char c) { return c == '/' || c == ',' || c == '='; }, '_');
   if (fit.starts_with('.')) {
     fit[0] = '_';
   }

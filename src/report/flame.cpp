@@ -81,7 +81,7 @@ class FlamePage {
 
   Result<void> choose_events();
   // The samples of one of the profiles, from weight `first` on.
-  Result<void> read(const Profile& profile, std::size_t first, std::size_t PageEvent::*event,
+  Result<void> read(const Profile& profile, std::size_t first, std::size_t PageEvent::* event,
                     FlameTree& tree);
   Json json_of_events() const;
   Json json_of_source(const FlameSource& source) const;
@@ -159,7 +159,7 @@ Json FlamePage::json_of_source(const FlameSource& source) const {
 }
 
 Result<void> FlamePage::read(const Profile& profile, std::size_t first,
-                             std::size_t PageEvent::*event, FlameTree& tree) {
+                             std::size_t PageEvent::* event, FlameTree& tree) {
   const Cells cells(profile);
   auto filter = Filter::make(cells, filter_);
   if (!filter) {

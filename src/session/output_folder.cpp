@@ -93,8 +93,8 @@ void discard(const fs::path& folder, bool made) {
 // has none.
 Result<std::optional<FileDescriptor>> lock(const fs::path& folder) {
   FileDescriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  struct stat locked {};
-  struct stat there {};
+  struct stat locked{};
+  struct stat there{};
   if (!opened) {
     const int failed = errno;
     std::error_code ignored;

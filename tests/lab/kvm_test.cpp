@@ -102,9 +102,8 @@ TEST_F(KvmLab, GuestsOutliveStopsOfTheHostsCpus) {
   ASSERT_EQ(lab_->copy_in(std::string(XENOPROF_BUILD) + "/bin/prog_misaligned_lock", "host",
                           "/usr/bin/misaligned_lock"),
             0);
-  auto stops = std::async(std::launch::async, [] {
-    return lab_->exec("host", {"/usr/bin/misaligned_lock", "10"});
-  });
+  auto stops = std::async(std::launch::async,
+                          [] { return lab_->exec("host", {"/usr/bin/misaligned_lock", "10"}); });
   for (const char* guest : {"guest1", "guest2"})
     EXPECT_EQ(lab_->exec(guest, {"sh", "-c", "ls -lR /sys >/dev/null"}, 60s).status, 0) << guest;
   EXPECT_EQ(stops.get().status, 0);

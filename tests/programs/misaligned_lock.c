@@ -8,17 +8,18 @@
 
 enum { kLine = 64, kPauseInMicroseconds = 100 };
 
-int main(int count, char** given) {
-  if (count != 2) {
-    fputs("usage: misaligned_lock SECONDS\n", stderr);
-    return 2;
-  }
-  static _Alignas(kLine) char lines[2 * kLine];
-  char* const across = lines + kLine - 2;
-  const time_t end = time(NULL) + atoi(given[1]);
-  while (time(NULL) < end) {
-    __asm__ volatile("lock incl (%0)" : : "r"(across) : "memory", "cc");
-    usleep(kPauseInMicroseconds);
-  }
-  return 0;
+int main(int count, char **given)
+{
+	if (count != 2) {
+		fputs("usage: misaligned_lock SECONDS\n", stderr);
+		return 2;
+	}
+	static _Alignas(kLine) char lines[2 * kLine];
+	char *const across = lines + kLine - 2;
+	const time_t end = time(NULL) + atoi(given[1]);
+	while (time(NULL) < end) {
+		__asm__ volatile("lock incl (%0)" : : "r"(across) : "memory", "cc");
+		usleep(kPauseInMicroseconds);
+	}
+	return 0;
 }

@@ -67,7 +67,7 @@ int main(int argc, char **argv)
 		.config = kInterruptsTaken,
 		.pinned = 1,
 	};
-	const struct itimerval often = {{0, 200}, {0, 200}};
+	const struct itimerval often = { { 0, 200 }, { 0, 200 } };
 	cpu_set_t first;
 
 	if (argc != 2)
@@ -87,7 +87,7 @@ int main(int argc, char **argv)
 	setitimer(ITIMER_REAL, &often, NULL);
 	while (left > 0)
 		;
-	setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
+	setitimer(ITIMER_REAL, &(struct itimerval){ 0 }, NULL);
 	inner = counted(event) - inner;
 	seen = seen_by_kernel() - seen;
 	outer = counted(event) - outer;

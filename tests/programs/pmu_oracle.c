@@ -6,8 +6,8 @@
 // Goes round once, then ROUNDS times more; what the rounds cost is the count of a run less that of
 // a run with 0 rounds. With up to 3 raw events (hexadecimal) it counts them itself, in user mode,
 // with RDPMC around 1 + ROUNDS rounds and around one, and prints the difference. The fourth counter
-// counts interrupts, whose code and data would take part: it tries until none has come, and until two
-// trials agree. All loops touch nothing but what they are about: no stack, no data.
+// counts interrupts, whose code and data would take part: it tries until none has come, and until
+// two trials agree. All loops touch nothing but what they are about: no stack, no data.
 #define _GNU_SOURCE
 #include <linux/perf_event.h>
 #include <stdint.h>
@@ -33,7 +33,8 @@ static void die(const char *what)
 
 static void *memory(size_t bytes, int protection, int flags)
 {
-	char *at = mmap(NULL, bytes + LARGE, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+	char *at =
+		mmap(NULL, bytes + LARGE, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
 
 	if (at == MAP_FAILED)
 		die("mmap");
@@ -258,7 +259,7 @@ static uint64_t read_counter(uint32_t index)
 static int count(void (*go)(uint64_t rounds), uint64_t rounds, char **codes, int events)
 {
 	volatile struct perf_event_mmap_page *page[EVENTS + 1];
-	const uint64_t times[] = {1, 1, 1 + rounds}; // the first time to warm up
+	const uint64_t times[] = { 1, 1, 1 + rounds }; // the first time to warm up
 	uint64_t before[3][EVENTS + 1], after[3][EVENTS + 1];
 	int64_t more[EVENTS], more_before[EVENTS];
 	int undisturbed = 0;
@@ -279,11 +280,12 @@ static int count(void (*go)(uint64_t rounds), uint64_t rounds, char **codes, int
 			for (int i = 0; i <= events; ++i)
 				after[run][i] = read_counter(page[i]->index - 1);
 		}
-		// The first trial has code and data of its own to load. Two that agree are free of what
-		// comes once, like an exception.
+		// The first trial has code and data of its own to load. Two that agree are free of
+		// what comes once, like an exception.
 		if (trial > 0 && after[2][events] == before[0][events]) {
 			for (int i = 0; i < events; ++i) {
-				uint64_t one = after[1][i] - before[1][i], all = after[2][i] - before[2][i];
+				uint64_t one = after[1][i] - before[1][i],
+					 all = after[2][i] - before[2][i];
 
 				more[i] = (int64_t)((all - one) << 16) >> 16;
 			}

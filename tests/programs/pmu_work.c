@@ -61,17 +61,17 @@ static void look_up(void)
 }
 
 // 1024 functions of some 200 bytes each.
-#define BODY(n)                                                             \
-	static __attribute__((noinline, aligned(64))) uint64_t f##n(uint64_t x) \
-	{                                                                   \
-		__asm__ volatile(".rept 20\n"                               \
-				 "lea 3(%0,%0,2), %0\n"                     \
-				 "xor $0x5bd1e995, %0\n"                    \
-				 ".endr\n"                                  \
-				 : "+r"(x)                                  \
-				 :                                          \
-				 : "cc");                                   \
-		return x + n;                                               \
+#define BODY(n)                                                                                    \
+	static __attribute__((noinline, aligned(64))) uint64_t f##n(uint64_t x)                    \
+	{                                                                                          \
+		__asm__ volatile(".rept 20\n"                                                      \
+				 "lea 3(%0,%0,2), %0\n"                                            \
+				 "xor $0x5bd1e995, %0\n"                                           \
+				 ".endr\n"                                                         \
+				 : "+r"(x)                                                         \
+				 :                                                                 \
+				 : "cc");                                                          \
+		return x + n;                                                                      \
 	}
 #define NAME(n) f##n,
 #define FOUR(X, n) X(n##0) X(n##1) X(n##2) X(n##3)
@@ -81,7 +81,7 @@ static void look_up(void)
 #define ALL(X) MANY(X, 1) MANY(X, 2) MANY(X, 3) MANY(X, 4)
 
 ALL(BODY)
-static uint64_t (*const functions[])(uint64_t) = {ALL(NAME)};
+static uint64_t (*const functions[])(uint64_t) = { ALL(NAME) };
 
 static uint64_t call_about(void)
 {

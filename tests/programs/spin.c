@@ -3,8 +3,8 @@
  * spin AMOUNT [FILE [TURN]]: executes AMOUNT million instructions in spin_loop(), once FILE is
  * there, and lets others run after each TURN instructions or so: turns of one length would keep
  * step with a clock that takes samples.
- * With "mt" after AMOUNT it spends so many million ticks of the time stamp counter there, as it finds
- * itself: a kernel counts also what a hypervisor takes away.
+ * With "mt" after AMOUNT it spends so many million ticks of the time stamp counter there, as it
+ * finds itself: a kernel counts also what a hypervisor takes away.
  */
 #include <stdbool.h>
 #include <sched.h>

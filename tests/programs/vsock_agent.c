@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * vsock_agent PORT garbage|flood|silent: an agent that no host should trust. It takes one connection
- * and says nonsense, or the beginning of an endless message without end, or nothing at all.
+ * vsock_agent PORT garbage|flood|silent: an agent that no host should trust. It takes one
+ * connection and says nonsense, or the beginning of an endless message without end, or nothing at
+ * all.
  */
 #include <linux/vm_sockets.h>
 #include <stdint.h>
