@@ -13,7 +13,7 @@ trap '"$lab" down --name "$name" >/dev/null 2>&1 || true' EXIT
 trap 'exit 130' INT TERM
 
 "$lab" up linux --name "$name" --vcpus 2 >&2
-"$lab" exec --name "$name" linux -- sh -s <<'END'
+"$lab" exec --name "$name" linux -- sh -s <<'SCRIPT'
 set -eu
 cd /root
 work='i=0; while [ $i -lt 4 ]; do head -c 40000000 /dev/zero | sha1sum >/dev/null; i=$((i+1)); done'
@@ -61,4 +61,4 @@ awk -v few=$few -v many=$many '
 			printf "%-10s %12.0f %12.0f %12.0f\n", tools[i], user, kernel, user + kernel
 		}
 	}' times
-END
+SCRIPT

@@ -28,7 +28,7 @@ in_domain guest1 iperf3 --server --daemon
 in_domain guest2 sh -c 'compute >/dev/null 2>&1 &'
 in_domain "$host" sh -c 'iperf3 --client guest1 --time 60 >/dev/null 2>&1 &'
 sleep 1
-in_domain "$host" xenoprof record -a -e instructions:250000 -e branches:100000 $chains --for 10s \
+in_domain "$host" xenoprof record -a -e instructions:250000 -e branches:100000 ${chains:+"$chains"} --for 10s \
 	--domains all --no-progress -o /root/session
 [ ! -e "$out" ] || [ -e "$out/session.json" ] || { echo "$out is there and is no session" >&2; exit 1; }
 rm -rf "$out"

@@ -1,5 +1,6 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=dash
 # In dom0: makes a guest of the lab, the first time and after it was destroyed.
 # Usage: xenoprof-lab-guest NAME
 set -e

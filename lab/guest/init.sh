@@ -1,10 +1,12 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=dash
 # The first process of every domain of a lab. /etc/xenoprof/lab.conf says which domain this is:
 # ROLE (linux, dom0, xen-guest, kvm-host, kvm-guest), NAME, ADDRESS, PORT, and WIRE: the address of
 # the second network card, "bridge" where it is a guest's, or empty.
 /bin/busybox --install -s /usr/bin 2>/dev/null
 export PATH=/usr/local/bin:/usr/bin:/usr/sbin HOME=/root
+# shellcheck source=/dev/null
 . /etc/xenoprof/lab.conf
 
 mount -t proc proc /proc

@@ -1,5 +1,6 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=dash
 # In a KVM host: a command of QEMU's monitor (stop, cont, quit, info status, ...) to a guest. It is
 # done when this ends.
 # Usage: xenoprof-lab-monitor NAME COMMAND...
