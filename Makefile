@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Two commands for a fresh machine: `make demo` and `make test`. Both set up what they need.
-.PHONY: all configure build setup demo demo-kvm demo-linux test test-all bench-pmu bench-record bench-report clean
+.PHONY: all configure build setup demo demo-kvm demo-linux test tests test-unit test-host test-fuzz \
+  test-lab test-all bench-pmu bench-record bench-report clean
 
 JOBS ?= $(shell nproc)
 WERROR ?= $(or $(XENOPROF_WERROR),OFF)
@@ -27,20 +28,21 @@ demo-linux: build
 	lab/demo_linux.sh
 
 # Tests that need no machine first, then those that take this machine's perf; the lab's take the
-# whole machine each.
-test: configure
-	cmake --build build -j $(JOBS)
-	ctest --test-dir build -L unit -j $(JOBS) --output-on-failure
-	ctest --test-dir build -L host --output-on-failure
-	ctest --test-dir build -L fuzz --output-on-failure
-	ctest --test-dir build -L lab -j 1 --output-on-failure
+# whole machine each. `make test-unit` and so on run one kind; `make -k test` goes on after a failure.
+test: test-unit test-host test-fuzz test-lab
 
-# With what takes long, or a browser, valgrind or other programs to compare with.
-test-all: test
-	@lab/setup.sh long
-	cmake --preset release -DXENOPROF_LONG_TESTS=ON
+test-unit test-host test-fuzz test-lab: test-%: tests
+	ctest --test-dir build -L $* $(if $(filter unit,$*),-j $(JOBS)) --output-on-failure \
+	  --output-junit Testing/$*.xml --test-output-size-passed 10000000
+
+tests: configure
 	cmake --build build -j $(JOBS)
-	ctest --test-dir build -L long -j 1 --output-on-failure
+
+# With what takes long, or valgrind or other programs to compare with: one entry after the other,
+# those that have not passed yet for this commit. AGAIN=1 begins anew.
+test-all: configure
+	@lab/setup.sh long
+	tests/long.sh $(if $(AGAIN),--again)
 
 # What the emulated PMU costs, in ratios; half an hour.
 bench-pmu: build
@@ -56,3 +58,6 @@ bench-report: build
 
 clean:
 	rm -rf build
+
+# The recipes share one build folder.
+.NOTPARALLEL:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Installs the Debian packages that building xenoprof takes, those that are missing. What the lab's
 # machines are made of is not installed: the lab keeps it in the user's cache.
-# `setup.sh long` adds what `make test-all` takes.
+# `setup.sh checks` adds what `.ci/run` takes, `setup.sh long` what `make test-all` takes.
 set -e
 
 # The last line builds the kernel module and carries the lab's downloads.
@@ -16,11 +16,17 @@ packages="
   gcc-12 flex bison bc ca-certificates apt
 "
 
-if [ "${1:-}" = long ]; then
-  packages="$packages valgrind chromium chromium-driver fonts-dejavu-core libcpp-httplib-dev zsh"
-  # Node's own packages bring npm along and conflict with Debian's.
-  command -v npm >/dev/null || packages="$packages nodejs npm"
-fi
+case "${1:-}" in
+  checks)
+    packages="$packages shellcheck clang-format-19 clang-tidy-19 man-db
+      chromium chromium-driver fonts-dejavu-core libcpp-httplib-dev libssl-dev"
+    ;;
+  long)
+    packages="$packages clang-tidy-19 valgrind zsh"
+    # Node's own packages bring npm along and conflict with Debian's.
+    command -v npm >/dev/null || packages="$packages nodejs npm"
+    ;;
+esac
 
 missing=
 for package in $packages; do

@@ -56,7 +56,7 @@ Browser::Browser(int width, int height) : folder_(make_folder()) {
     std::sscanf(line.data(), "ChromeDriver was started successfully on port %d", &port);
   }
   if (port == 0) {
-    throw std::runtime_error("chromedriver does not start; `lab/setup.sh long` installs it");
+    throw std::runtime_error("chromedriver does not start; `lab/setup.sh checks` installs it");
   }
   http_ = std::make_unique<httplib::Client>("127.0.0.1", port);
   http_->set_read_timeout(60);
