@@ -12,7 +12,7 @@ commit=$(git describe --always --dirty --abbrev=12 --exclude '*')
 list() {
   echo test
   echo tidy
-  ctest --test-dir build -N -L long | sed -n 's/^ *Test *#[0-9]*: //p'
+  ctest --test-dir build -N -L long -FA . | sed -n 's/^ *Test *#[0-9]*: //p'
 }
 
 command_of() {
