@@ -2,6 +2,7 @@
 // session.json: who was recorded, when, and what was lost. It stands beside profile.pb.gz.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -52,6 +53,9 @@ struct SessionRecord {
   std::vector<std::string> notes;  // what went wrong without ending the session, a sentence each
   std::vector<DomainTotals> domains;
 };
+
+// As SessionRecord::started has it, in this system's time zone.
+std::string iso_time(std::chrono::system_clock::time_point time);
 
 std::string to_json(const SessionRecord& session);
 Result<SessionRecord> session_from_json(std::string_view text);

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "session/initiator.h"
 
-#include <fmt/chrono.h>
-
 #include <algorithm>
 #include <chrono>
 #include <csignal>
@@ -559,7 +557,7 @@ Result<SessionResult> Session::conclude(const Result<void>& ran) {
     result.whole = false;
   }
   result.whole = result.whole && !missing_;
-  result.record.started = fmt::format("{:%Y-%m-%dT%H:%M:%S%z}", fmt::localtime(started_at_));
+  result.record.started = iso_time(started_at_);
   result.record.seconds = seconds_;
   const auto info = device_.info();
   const std::string cpu_type = info ? info->cpu_type : "unknown CPU";

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "session/local.h"
 
-#include <fmt/chrono.h>
 #include <linux/perf_event.h>
 #include <poll.h>
 #include <sys/syscall.h>
@@ -461,7 +460,7 @@ Result<SessionResult> LocalSession::conclude(const Result<void>& ran) {
   }
   utsname system{};
   ::uname(&system);
-  result.record = {.started = fmt::format("{:%Y-%m-%dT%H:%M:%S%z}", fmt::localtime(started_at_)),
+  result.record = {.started = iso_time(started_at_),
                    .seconds = seconds,
                    .machine = fmt::format("{} {}, {}", guests_ ? "KVM, Linux" : "Linux",
                                           system.release, cpu_model()),

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -369,6 +372,16 @@ TEST(SessionFile, HasTheKeysThatProgramsRead) {
   EXPECT_EQ(json["domains"][1]["role"], "active");
   EXPECT_EQ(event, Json::parse(R"({"name": "instructions", "count": 1000000, "taken": 1019,
                                    "delivered": 1017, "lost": {"hypervisor-buffer": 2}})"));
+}
+
+TEST(SessionFile, ItsTimeIsOfThisPlaceWithTheOffset) {
+  // POSIX counts westward.
+  setenv("TZ", "XYZ-01:30", 1);
+  tzset();
+  EXPECT_EQ(iso_time(std::chrono::system_clock::time_point(std::chrono::seconds(86399))),
+            "1970-01-02T01:29:59+0130");
+  unsetenv("TZ");
+  tzset();
 }
 
 TEST(SessionFile, DamageIsASentence) {
