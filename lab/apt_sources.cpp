@@ -102,6 +102,18 @@ bool belongs_to(std::string_view suite, std::string_view codename) {
          suite.starts_with(std::string(codename) + "/");
 }
 
+// The suites of `wanted` that stand where these of `codename` do. What else a release may have,
+// such as proposed updates, the other one need not have, and apt fails on a suite that is missing.
+std::vector<std::string> same_suites_of(std::string_view wanted, std::string_view codename,
+                                        const std::vector<std::string>& suites) {
+  constexpr std::array<std::string_view, 3> kParts = {"", "-updates", "-security"};
+  std::vector<std::string> all;
+  for (const std::string_view part : kParts)
+    if (std::ranges::count(suites, std::string(codename).append(part)) > 0)
+      all.push_back(std::string(wanted).append(part));
+  return all;
+}
+
 std::string joined(const std::vector<std::string>& all) {
   std::string text;
   for (const std::string& word : all)
@@ -164,14 +176,17 @@ std::vector<AptSource> parse_one_line_sources(std::string_view text) {
 }
 
 Result<std::vector<AptSource>> distribution_sources(const std::vector<AptSource>& sources,
-                                                    std::string_view codename) {
-  const std::string backports = std::string(codename) + "-backports";
+                                                    std::string_view codename,
+                                                    std::string_view wanted) {
+  const std::string backports = std::string(wanted) + "-backports";
   std::vector<AptSource> chosen;
   std::optional<AptSource> release;
   for (AptSource source : sources) {
     std::erase_if(source.suites,
                   [&](const std::string& suite) { return !belongs_to(suite, codename); });
-    if (std::ranges::count(source.suites, codename) > 0 && !release)
+    if (wanted != codename)
+      source.suites = same_suites_of(wanted, codename, source.suites);
+    if (std::ranges::count(source.suites, wanted) > 0 && !release)
       release = source;
     // The derived stanza takes its place.
     std::erase(source.suites, backports);

@@ -29,10 +29,13 @@ std::vector<AptSource> parse_deb822_sources(std::string_view text);
 std::vector<AptSource> parse_one_line_sources(std::string_view text);
 
 // Those of `sources` that carry the distribution itself, whose suites are `codename` or begin with
-// it and a dash, plus the release's backports suite at the same place as the release. Fails when
-// no source has the release.
+// it and a dash, plus the release's backports suite at the same place as the release. Where the
+// release that is wanted is another one, its suites take the place of theirs: a mirror has all
+// releases, and Debian's archive keyring has the keys of all that are supported. Fails when no
+// source has the release `codename`.
 Result<std::vector<AptSource>> distribution_sources(const std::vector<AptSource>& sources,
-                                                    std::string_view codename);
+                                                    std::string_view codename,
+                                                    std::string_view wanted);
 
 std::string to_deb822(const std::vector<AptSource>& sources);
 

@@ -73,8 +73,12 @@ Result<void> write_file(const fs::path& file, std::string_view text) {
   return {};
 }
 
-// The packages of another release are another Xen, Linux and QEMU.
-Result<std::string> release_codename() {
+// The machines are made of Debian 12's Xen, Linux and QEMU. Debian 13's are other versions.
+constexpr std::string_view kRelease = "bookworm";
+const std::string kBackports = std::string(kRelease) + "-backports";
+
+// Of this machine, whose apt sources say where packages come from.
+Result<std::string> machine_codename() {
   std::map<std::string, std::string> fields;
   std::istringstream lines(read_file("/etc/os-release"));
   for (std::string line; std::getline(lines, line);) {
@@ -83,10 +87,11 @@ Result<std::string> release_codename() {
     std::erase(value, '"');
     fields[line.substr(0, equals)] = value;
   }
-  if (fields["ID"] != "debian" || fields["VERSION_ID"] != "12")
+  const std::string& version = fields["VERSION_ID"];
+  if (fields["ID"] != "debian" || (version != "12" && version != "13"))
     return fail(
-        "the lab takes Xen, Linux and QEMU from the apt sources of Debian 12, and this is {}: run "
-        "it in a container of Debian 12",
+        "the lab takes its packages from the apt sources of Debian 12 or 13, and this is {}: run "
+        "it in a container of Debian 12 or 13",
         fields["PRETTY_NAME"].empty() ? "another system" : fields["PRETTY_NAME"]);
   return fields["VERSION_CODENAME"];
 }
@@ -95,10 +100,10 @@ Result<std::string> release_codename() {
 class PrivateApt {
  public:
   static Result<PrivateApt> prepare(const fs::path& folder) {
-    const auto codename = release_codename();
+    const auto codename = machine_codename();
     if (!codename)
       return std::unexpected(codename.error());
-    const auto sources = distribution_sources(read_apt_sources("/etc/apt"), *codename);
+    const auto sources = distribution_sources(read_apt_sources("/etc/apt"), *codename, kRelease);
     if (!sources)
       return std::unexpected(sources.error());
     std::error_code error;
@@ -108,7 +113,7 @@ class PrivateApt {
     fs::permissions(folder, fs::perms::owner_all, error);
     if (error)
       return fail("cannot create {}: {}", folder.string(), error.message());
-    const PrivateApt apt(folder, *codename);
+    const PrivateApt apt(folder);
     const auto configuration = apt.configuration();
     if (!configuration)
       return std::unexpected(configuration.error());
@@ -137,7 +142,7 @@ class PrivateApt {
   Result<std::vector<fs::path>> fetch(const PackageSet& set) const {
     std::vector<std::string> command = {"apt-get", "install", "--yes", "--no-install-recommends"};
     if (set.from_backports)
-      command.insert(command.end(), {"-t", codename_ + "-backports"});
+      command.insert(command.end(), {"-t", kBackports});
     auto simulation = command;
     simulation.emplace_back("--simulate");
     command.emplace_back("--download-only");
@@ -155,8 +160,7 @@ class PrivateApt {
   }
 
  private:
-  PrivateApt(fs::path folder, std::string codename)
-      : folder_(std::move(folder)), codename_(std::move(codename)) {}
+  explicit PrivateApt(fs::path folder) : folder_(std::move(folder)) {}
 
   fs::path configuration_file() const { return folder_ / "apt.conf"; }
 
@@ -242,7 +246,6 @@ class PrivateApt {
   }
 
   fs::path folder_;
-  std::string codename_;
 };
 
 Result<void> unpack_all(const std::vector<fs::path>& files, const fs::path& root,

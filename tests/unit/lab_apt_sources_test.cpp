@@ -77,7 +77,7 @@ TEST(AptSources, KeepsTheDistributionAndAddsItsBackportsFromTheSamePlace) {
   auto sources = parse_deb822_sources(kDeb822);
   sources.push_back({{"http://other.test"}, {"cloud-sdk-bookworm"}, {"main"}, {}});
   sources.push_back({{"http://old.test/debian"}, {"bookworm-backports"}, {"main"}, {}});
-  const auto chosen = distribution_sources(sources, "bookworm");
+  const auto chosen = distribution_sources(sources, "bookworm", "bookworm");
   ASSERT_TRUE(chosen.has_value()) << chosen.error().message;
   ASSERT_THAT(*chosen, SizeIs(3));
   EXPECT_THAT((*chosen)[0].suites, ElementsAre("bookworm", "bookworm-updates"));
@@ -87,8 +87,41 @@ TEST(AptSources, KeepsTheDistributionAndAddsItsBackportsFromTheSamePlace) {
   EXPECT_EQ((*chosen)[2].options, (*chosen)[0].options);
 }
 
+TEST(AptSources, AnotherReleaseComesFromTheSamePlacesWithTheSameOptions) {
+  auto sources = parse_deb822_sources(
+      "Types: deb\n"
+      "URIs: http://mirror.test/debian\n"
+      "Suites: trixie trixie-updates trixie-backports trixie-proposed-updates\n"
+      "Components: main\n"
+      "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n");
+  const auto more = parse_one_line_sources(
+      "deb [trusted=yes] http://mirror.test/debian-security trixie-security main\n"
+      "deb http://mirror.test/debian trixie-backports main\n"
+      "deb http://tools.test/apt trixie-tools main\n"
+      "deb http://tools.test/apt stable main\n");
+  sources.insert(sources.end(), more.begin(), more.end());
+  const auto chosen = distribution_sources(sources, "trixie", "bookworm");
+  ASSERT_TRUE(chosen.has_value()) << chosen.error().message;
+  EXPECT_EQ(to_deb822(*chosen),
+            "Types: deb\n"
+            "URIs: http://mirror.test/debian\n"
+            "Suites: bookworm bookworm-updates\n"
+            "Components: main\n"
+            "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n"
+            "Types: deb\n"
+            "URIs: http://mirror.test/debian-security\n"
+            "Suites: bookworm-security\n"
+            "Components: main\n"
+            "Trusted: yes\n\n"
+            "Types: deb\n"
+            "URIs: http://mirror.test/debian\n"
+            "Suites: bookworm-backports\n"
+            "Components: main\n"
+            "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n");
+}
+
 TEST(AptSources, SaysWhenTheReleaseIsMissing) {
-  const auto chosen = distribution_sources(parse_deb822_sources(kDeb822), "trixie");
+  const auto chosen = distribution_sources(parse_deb822_sources(kDeb822), "trixie", "bookworm");
   ASSERT_FALSE(chosen.has_value());
   EXPECT_NE(chosen.error().message.find("trixie"), std::string::npos);
 }
