@@ -5,6 +5,7 @@
 #include <archive_entry.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -12,7 +13,11 @@
 #include <cstring>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <thread>
+
+#include "files/folder.h"
+#include "files/place.h"
 
 namespace xenoprof::lab {
 namespace {
@@ -120,35 +125,51 @@ Result<void> write_tree(int fd, const fs::path& from, const std::string& name) {
   return {};
 }
 
-// The stream's first entry, of any name, becomes `target`; the rest lies below it.
-Result<void> read_tree(int fd, const fs::path& target) {
-  const std::unique_ptr<archive, ReadDeleter> tar(archive_read_new());
-  archive_read_support_format_tar(tar.get());
-  archive_read_open_fd(tar.get(), fd, 65536);
-  std::string top;
-  archive_entry* entry = nullptr;
-  while (true) {
-    const int result = archive_read_next_header(tar.get(), &entry);
-    if (result == ARCHIVE_EOF)
-      return top.empty() ? fail("nothing was sent") : Result<void>{};
-    if (result != ARCHIVE_OK && result != ARCHIVE_WARN)
-      return fail("what was sent is no tar stream: {}", text_of(tar.get()));
-    const fs::path path = fs::path(archive_entry_pathname(entry)).lexically_normal();
-    if (top.empty())
-      top = *path.begin();
-    // Nothing outside of the target is written, whatever a domain sends.
-    const fs::path inner = path.lexically_relative(top);
-    if (inner.empty() || *inner.begin() == "..")
-      return fail("the domain sent '{}', which does not lie in '{}'", path.string(), top);
-    archive_entry_set_pathname(entry,
-                               (inner == "." ? target : target / inner).lexically_normal().c_str());
-    archive_entry_set_hardlink(entry, nullptr);
-    archive_entry_set_perm(entry, archive_entry_perm(entry) & 0777);
-    const int flags = ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_TIME |
-                      ARCHIVE_EXTRACT_SECURE_SYMLINKS | ARCHIVE_EXTRACT_SECURE_NODOTDOT;
-    if (archive_read_extract(tar.get(), entry, flags) != ARCHIVE_OK)
-      return fail("cannot write {}: {}", archive_entry_pathname(entry), text_of(tar.get()));
+// A new file, folder or link in `folder`, as the entry says. Others may not write what comes from a
+// domain.
+Result<void> put(archive* tar, archive_entry* entry, int folder, const std::string& name) {
+  const auto permissions = static_cast<mode_t>(archive_entry_perm(entry)) & 0755;
+  const auto failed = [&] { return fail("cannot write {}: {}", name, std::strerror(errno)); };
+  const auto type = archive_entry_filetype(entry);
+  if (type == AE_IFDIR) {
+    // What belongs into it comes next.
+    if (mkdirat(folder, name.c_str(), permissions | S_IRWXU) != 0 && errno != EEXIST)
+      return failed();
+    return {};
   }
+  if (unlinkat(folder, name.c_str(), 0) != 0 && errno != ENOENT)
+    return failed();
+  if (type == AE_IFLNK) {
+    const char* target = archive_entry_symlink(entry);
+    return target != nullptr && symlinkat(target, folder, name.c_str()) == 0 ? Result<void>{}
+                                                                             : failed();
+  }
+  if (type != AE_IFREG)
+    return fail("the domain sent {}, which is neither a file nor a folder nor a link", name);
+  const FileDescriptor file(
+      openat(folder, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!file)
+    return failed();
+  if (archive_read_data_into_fd(tar, file.get()) != ARCHIVE_OK)
+    return fail("cannot write {}: {}", name, text_of(tar));
+  const std::array<timespec, 2> times = {timespec{0, UTIME_OMIT},
+                                         timespec{archive_entry_mtime(entry), 0}};
+  return fchmod(file.get(), permissions) == 0 && futimens(file.get(), times.data()) == 0
+             ? Result<void>{}
+             : failed();
+}
+
+// What lies below the first entry: through folders that were sent, and no links.
+Result<void> put_below(archive* tar, archive_entry* entry, const Folder& top,
+                       const fs::path& inner) {
+  FileDescriptor folder(openat(top.descriptor(), ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  for (const fs::path& part : inner.parent_path()) {
+    folder = FileDescriptor(
+        openat(folder.get(), part.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!folder)
+      return fail("cannot write {}: {}", (top.path() / inner).string(), std::strerror(errno));
+  }
+  return put(tar, entry, folder.get(), inner.filename());
 }
 
 std::string last_component(const fs::path& path) {
@@ -169,6 +190,50 @@ Result<void> check_remote(const Endpoint& domain, const Result<ExitStatus>& stat
 }
 
 }  // namespace
+
+Result<void> unpack(int fd, const Place& target) {
+  const std::unique_ptr<archive, ReadDeleter> tar(archive_read_new());
+  archive_read_support_format_tar(tar.get());
+  archive_read_open_fd(tar.get(), fd, 65536);
+  std::string top;
+  std::optional<Folder> folder;
+  archive_entry* entry = nullptr;
+  while (true) {
+    const int result = archive_read_next_header(tar.get(), &entry);
+    if (result == ARCHIVE_EOF)
+      return top.empty() ? fail("nothing was sent") : Result<void>{};
+    if (result != ARCHIVE_OK && result != ARCHIVE_WARN)
+      return fail("what was sent is no tar stream: {}", text_of(tar.get()));
+    if (const char* other = archive_entry_hardlink(entry))
+      return fail("the domain sent {}, a second name of {}: copy that file alone",
+                  archive_entry_pathname(entry), other);
+    fs::path path = fs::path(archive_entry_pathname(entry)).lexically_normal();
+    if (!path.has_filename())
+      path = path.parent_path();
+    const bool first = top.empty();
+    if (first)
+      top = *path.begin();
+    // Nothing outside of the target is written, whatever a domain sends.
+    const fs::path inner = path.lexically_relative(top);
+    if (inner.empty() || *inner.begin() == ".." || first != (inner == "."))
+      return fail("the domain sent '{}', which does not lie in '{}'", path.string(), top);
+    if (first || !folder) {
+      if (!first)
+        return fail("the domain sent '{}', and '{}' is no folder", path.string(), top);
+      if (auto written = put(tar.get(), entry, target.folder.get(), target.name); !written)
+        return written;
+      if (archive_entry_filetype(entry) == AE_IFDIR) {
+        auto opened = Folder::open(target);
+        if (!opened)
+          return std::unexpected(opened.error());
+        folder = *std::move(opened);
+      }
+      continue;
+    }
+    if (auto written = put_below(tar.get(), entry, *folder, inner); !written)
+      return written;
+  }
+}
 
 Result<void> copy_in(const Endpoint& domain, const fs::path& from, const std::string& to) {
   std::error_code status_error;
@@ -208,12 +273,10 @@ Result<void> copy_out(const Endpoint& domain, const std::string& from, const fs:
   const std::string folder = whole.has_parent_path() ? whole.parent_path().string() : ".";
   std::error_code error;
   // The user's own links in the way are the user's; those that a domain sends are not followed.
-  const fs::path given =
-      fs::absolute(fs::is_directory(to, error) ? to / name : to).lexically_normal();
-  const fs::path folder_here = (given.has_filename() ? given : given.parent_path()).parent_path();
-  const fs::path target = fs::weakly_canonical(folder_here, error) / last_component(given);
-  if (error)
-    return fail("cannot write to {}: {}", to.string(), error.message());
+  const auto target =
+      find_place(fs::is_directory(to, error) ? to / name : to, MissingFolders::kMade);
+  if (!target)
+    return std::unexpected(target.error());
 
   Pipe pipe;
   const int error_file = memfd_create("error", MFD_CLOEXEC);
@@ -221,7 +284,7 @@ Result<void> copy_out(const Endpoint& domain, const std::string& from, const fs:
   Result<ExitStatus> status = ExitStatus{};
   {
     std::jthread receiver([&] {
-      received = read_tree(pipe.reading(), fs::absolute(target));
+      received = unpack(pipe.reading(), *target);
       pipe.close_reading();
     });
     status = exec_in_domain(domain, {"tar", "-c", "-f", "-", "-C", folder, name},

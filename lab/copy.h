@@ -6,6 +6,7 @@
 #include <string>
 
 #include "control.h"
+#include "files/place.h"
 #include "model/result.h"
 
 namespace xenoprof::lab {
@@ -15,5 +16,10 @@ Result<void> copy_in(const Endpoint& domain, const std::filesystem::path& from,
                      const std::string& to);
 Result<void> copy_out(const Endpoint& domain, const std::string& from,
                       const std::filesystem::path& to);
+
+// What copy_out() does with a tar stream: its first entry, of any name, becomes `target`, and the
+// rest lies below it. The sender is not trusted: nothing outside is written, and no link is
+// followed that was sent or that another user has put there.
+Result<void> unpack(int tar, const Place& target);
 
 }  // namespace xenoprof::lab

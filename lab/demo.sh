@@ -30,8 +30,13 @@ in_domain "$host" sh -c 'iperf3 --client guest1 --time 60 >/dev/null 2>&1 &'
 sleep 1
 in_domain "$host" xenoprof record -a -e instructions:250000 -e branches:100000 ${chains:+"$chains"} --for 10s \
 	--domains all --no-progress -o /root/session
-[ ! -e "$out" ] || [ -e "$out/session.json" ] || { echo "$out is there and is no session" >&2; exit 1; }
-rm -rf "$out"
+if [ -e "$out" ] || [ -L "$out" ]; then
+	if [ -L "$out" ] || [ ! -O "$out" ] || [ ! -e "$out/session.json" ]; then
+		echo "$out is there and is no session of yours: name another folder" >&2
+		exit 1
+	fi
+	rm -rf "$out"
+fi
 lab copy --name "$name" "$host":/root/session "$out"
 "$xenoprof" report "$out"
 echo "The session is in $out: try \`build/bin/xenoprof report --sort domain,mode $out\`."

@@ -21,8 +21,13 @@ in_machine sh -c 'iperf3 --client 127.0.0.1 --time 60 >/dev/null 2>&1 &'
 sleep 1
 in_machine xenoprof record -a -e instructions:250000 -e branches:100000 -g --for 10s \
 	--no-progress -o /root/session
-[ ! -e "$out" ] || [ -e "$out/session.json" ] || { echo "$out is there and is no session" >&2; exit 1; }
-rm -rf "$out"
+if [ -e "$out" ] || [ -L "$out" ]; then
+	if [ -L "$out" ] || [ ! -O "$out" ] || [ ! -e "$out/session.json" ]; then
+		echo "$out is there and is no session of yours: name another folder" >&2
+		exit 1
+	fi
+	rm -rf "$out"
+fi
 lab copy --name "$name" linux:/root/session "$out"
 "$xenoprof" report "$out"
 echo "The session is in $out: try \`build/bin/xenoprof report --children $out\`."

@@ -14,7 +14,7 @@
 namespace xenoprof::lab {
 
 Result<FileLock> FileLock::take(const std::filesystem::path& file, Wait wait, Kind kind) {
-  const int fd = open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  const int fd = open(file.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (fd < 0)
     return fail("cannot open {}: {}", file.string(), std::strerror(errno));
   FileLock lock(fd);

@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "elf_needs.h"
+#include "files/folder.h"
+#include "files/new_file.h"
 
 namespace xenoprof::lab {
 namespace {
@@ -253,23 +255,15 @@ Result<fs::path> cached_archive(const InitramfsLayer& layer, std::string_view na
   const auto archive = layer.archive();
   if (!archive)
     return std::unexpected(archive.error());
-  fs::create_directories(cache, error);
+  if (const auto ours = Folder::make_unexposed(cache); !ours)
+    return std::unexpected(ours.error());
   for (const auto& entry : fs::directory_iterator(cache, error))
     // Also what a killed process left half written.
-    if (entry.path().filename().string().find(".cpio") != std::string::npos &&
-        unused_for_long(entry.path()))
+    if (const std::string each = entry.path().filename();
+        (each.ends_with(".cpio") || each.starts_with(kUnfinished)) && unused_for_long(entry.path()))
       fs::remove(entry.path(), error);
-  const fs::path fresh = fmt::format("{}.{}", file.string(), getpid());
-  std::ofstream stream(fresh, std::ios::binary | std::ios::trunc);
-  stream.write(archive->data(), static_cast<std::streamsize>(archive->size()));
-  stream.close();
-  if (!stream) {
-    fs::remove(fresh, error);
-    return fail("cannot write {}; is the disk full?", fresh.string());
-  }
-  fs::rename(fresh, file, error);
-  if (error)
-    return fail("cannot write {}: {}", file.string(), error.message());
+  if (auto written = write_file(file, *archive); !written)
+    return std::unexpected(written.error());
   return file;
 }
 

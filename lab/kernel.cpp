@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "kernel.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -14,6 +12,8 @@
 
 #include "deb.h"
 #include "elf_needs.h"
+#include "files/folder.h"
+#include "files/new_file.h"
 
 namespace xenoprof::lab {
 namespace {
@@ -27,20 +27,9 @@ Result<std::string> read_file(const fs::path& file) {
   return std::string(std::istreambuf_iterator<char>(stream), {});
 }
 
-Result<void> write_file_at_once(const fs::path& file, std::string_view bytes) {
-  std::error_code error;
-  fs::create_directories(file.parent_path(), error);
-  // Another lab may be doing the same.
-  const fs::path fresh = fmt::format("{}.{}", file.string(), getpid());
-  std::ofstream stream(fresh, std::ios::binary | std::ios::trunc);
-  stream.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  stream.close();
-  if (!stream)
-    return fail("cannot write {}", fresh.string());
-  fs::rename(fresh, file, error);
-  if (error)
-    return fail("cannot write {}: {}", file.string(), error.message());
-  return {};
+Result<void> keep(const fs::path& file, std::string_view bytes) {
+  const auto folder = Folder::make_unexposed(file.parent_path());
+  return folder ? write_file(file, bytes) : std::unexpected(folder.error());
 }
 
 std::uint32_t u32_at(std::string_view bytes, std::size_t offset) {
@@ -110,7 +99,7 @@ Result<Kernel> find_kernel(const fs::path& root, const fs::path& cache) {
   const auto payload = kernel_payload(*image, kernel.vmlinuz);
   if (!payload)
     return std::unexpected(payload.error());
-  if (auto written = write_file_at_once(kernel.vmlinux, *payload); !written)
+  if (auto written = keep(kernel.vmlinux, *payload); !written)
     return std::unexpected(written.error());
   return kernel;
 }
@@ -128,7 +117,7 @@ Result<fs::path> find_xen(const fs::path& root, const fs::path& cache) {
   const auto image = decompress(*compressed, images.back().string());
   if (!image)
     return std::unexpected(image.error());
-  if (auto written = write_file_at_once(xen, *image); !written)
+  if (auto written = keep(xen, *image); !written)
     return std::unexpected(written.error());
   return xen;
 }

@@ -5,6 +5,8 @@
 #include <map>
 
 #include "file_lock.h"
+#include "files/folder.h"
+#include "files/new_file.h"
 #include "hash.h"
 #include "process.h"
 
@@ -44,7 +46,8 @@ Result<fs::path> build_kernel_module(const fs::path& sources, const std::string&
   std::error_code error;
   if (fs::exists(complete, error))
     return module;
-  fs::create_directories(cache, error);
+  if (const auto ours = Folder::make_unexposed(cache); !ours)
+    return std::unexpected(ours.error());
   const auto lock = FileLock::take(cache / "lock", FileLock::Wait::kUntilFree);
   if (!lock)
     return std::unexpected(lock.error());
@@ -64,7 +67,8 @@ Result<fs::path> build_kernel_module(const fs::path& sources, const std::string&
     return std::unexpected(made.error());
   if (made->status != 0 || !fs::exists(module, error))
     return fail("{}.ko for kernel {} does not build:\n{}", name, kernel.release, made->output);
-  std::ofstream(complete) << "";
+  if (auto marked = write_file(complete, ""); !marked)
+    return std::unexpected(marked.error());
   return module;
 }
 

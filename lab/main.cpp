@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // `xenoprof lab`: machines to try xenoprof on.
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -321,5 +322,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
+  // Also what QEMU, apt and make write for it is for this user alone.
+  umask(S_IRWXG | S_IRWXO);
   return xenoprof::lab::run(argc, argv);
 }

@@ -16,6 +16,8 @@
 #include "apt_sources.h"
 #include "deb.h"
 #include "file_lock.h"
+#include "files/folder.h"
+#include "files/new_file.h"
 #include "interrupt.h"
 #include "paths.h"
 #include "process.h"
@@ -62,15 +64,6 @@ bool wanted(std::string_view path) {
 std::string read_file(const fs::path& file) {
   std::ifstream stream(file);
   return {std::istreambuf_iterator<char>(stream), {}};
-}
-
-Result<void> write_file(const fs::path& file, std::string_view text) {
-  std::ofstream stream(file, std::ios::trunc);
-  stream << text;
-  stream.close();
-  if (!stream)
-    return fail("cannot write {}", file.string());
-  return {};
 }
 
 // The machines are made of Debian 12's Xen, Linux and QEMU. Debian 13's are other versions.
@@ -349,8 +342,8 @@ Result<Roots> ensure_roots(Refresh refresh, Progress& progress) {
   if (!cache)
     return std::unexpected(cache.error());
   const fs::path folder = *cache / "packages";
-  std::error_code error;
-  fs::create_directories(folder, error);
+  if (const auto ours = Folder::make_unexposed(folder); !ours)
+    return std::unexpected(ours.error());
   Roots roots{folder / "tools", folder / "machine", nullptr};
   const std::array<std::pair<const PackageSet*, fs::path>, 2> sets = {
       {{&kTools, roots.tools}, {&kMachine, roots.machine}}};

@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "files/folder.h"
+
 namespace xenoprof::lab {
 namespace {
 
@@ -28,9 +30,8 @@ Result<std::filesystem::path> cache_folder() {
   }
   std::error_code error;
   folder = std::filesystem::absolute(folder, error);
-  std::filesystem::create_directories(folder, error);
-  if (error)
-    return fail("cannot create the cache folder {}: {}", folder.string(), error.message());
+  if (const auto ours = Folder::make_unexposed(folder); !ours)
+    return fail("{} (the cache: XENOPROF_CACHE or XDG_CACHE_HOME)", ours.error().message);
   return folder;
 }
 

@@ -8,7 +8,9 @@
 
 namespace xenoprof::lab {
 
-// $XENOPROF_CACHE, or xenoprof in the user's cache folder. Everything the lab writes is below it.
+// $XENOPROF_CACHE, or xenoprof in the user's cache folder. Everything the lab writes is below it,
+// by path: refused where another user could plant something there or put another folder in its
+// place.
 Result<std::filesystem::path> cache_folder();
 
 // The folder above bin/, lib/ and share/ of the running program; XENOPROF_PREFIX in the environment

@@ -90,7 +90,8 @@ std::vector<std::string> command_of(const MachineSpec& spec, const LabFolder& fo
                                  const fs::path& root, int alive) {
   setsid();
   const int input = open("/dev/null", O_RDONLY);
-  const int log = open(folder.machine_log().c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  const int log =
+      open(folder.machine_log().c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
   constexpr int kAlive = STDERR_FILENO + 1;
   dup2(input, STDIN_FILENO);
   dup2(log, STDOUT_FILENO);

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "state.h"
 
-#include <fcntl.h>
 #include <google/protobuf/util/json_util.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
@@ -14,6 +12,8 @@
 #include <sstream>
 #include <thread>
 
+#include "files/folder.h"
+#include "files/new_file.h"
 #include "paths.h"
 
 namespace xenoprof::lab {
@@ -65,14 +65,13 @@ Result<LabFolder> lab_folder(const std::string& name) {
 }
 
 Result<void> create_lab_folder(const LabFolder& folder) {
-  std::error_code error;
-  fs::create_directories(folder.path, error);
   // The logs and the token are for this user only.
-  if (!error)
-    fs::permissions(folder.path, fs::perms::owner_all, error);
-  if (error)
-    return fail("cannot create {}: {}", folder.path.string(), error.message());
-  return {};
+  const auto made = Folder::make_unexposed(folder.path);
+  if (!made)
+    return std::unexpected(made.error());
+  return fchmod(made->descriptor(), S_IRWXU) == 0
+             ? Result<void>{}
+             : fail("cannot take {} from other users", folder.path.string());
 }
 
 std::vector<std::string> lab_names() {
@@ -96,18 +95,7 @@ Result<void> write_state(const LabFolder& folder, const pb::Lab& lab) {
   if (!google::protobuf::util::MessageToJsonString(lab, &text, options).ok())
     return fail("cannot write the lab's state as JSON");
   // The token is for this user only.
-  const fs::path fresh = folder.path / "lab.json.new";
-  const int fd = open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  const bool written =
-      fd >= 0 && write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
-  if (fd >= 0)
-    close(fd);
-  std::error_code error;
-  if (written)
-    fs::rename(fresh, folder.state_file(), error);
-  if (!written || error)
-    return fail("cannot write {}", folder.state_file().string());
-  return {};
+  return write_file(folder.state_file(), text, Readers::kThisUser);
 }
 
 Result<std::optional<pb::Lab>> read_state(const LabFolder& folder) {

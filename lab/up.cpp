@@ -9,6 +9,7 @@
 
 #include "control.h"
 #include "file_lock.h"
+#include "files/new_file.h"
 #include "interrupt.h"
 #include "kernel_module.h"
 #include "paths.h"
@@ -184,17 +185,25 @@ Result<void> join_archives(const std::vector<fs::path>& archives, const Initramf
   const auto end = last.archive();
   if (!end)
     return std::unexpected(end.error());
-  std::error_code error;
-  fs::remove(file, error);
-  std::ofstream out(file, std::ios::binary | std::ios::trunc);
-  fs::permissions(file, fs::perms::owner_read | fs::perms::owner_write, error);
-  for (const fs::path& archive : archives)
-    out << std::ifstream(archive, std::ios::binary).rdbuf();
-  out << *end;
-  out.close();
+  // The token is in it.
+  auto out = NewFile::make(file, Readers::kThisUser);
   if (!out)
-    return fail("cannot write {}; is the disk full?", file.string());
-  return {};
+    return std::unexpected(out.error());
+  std::vector<char> block(std::size_t{1} << 20);
+  for (const fs::path& archive : archives) {
+    std::ifstream in(archive, std::ios::binary);
+    if (!in)
+      return fail("cannot read {}", archive.string());
+    while (in) {
+      in.read(block.data(), static_cast<std::streamsize>(block.size()));
+      if (auto written = out->write({block.data(), static_cast<std::size_t>(in.gcount())});
+          !written)
+        return written;
+    }
+  }
+  if (auto written = out->write(*end); !written)
+    return written;
+  return out->commit();
 }
 
 Result<void> bring_up(const UpOptions& options, Progress& progress) {

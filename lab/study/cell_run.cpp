@@ -18,6 +18,7 @@
 #include <span>
 
 #include "copy.h"
+#include "files/folder.h"
 #include "interrupt.h"
 #include "report/session_file.h"
 
@@ -255,7 +256,8 @@ class CellRun {
     if (!record)
       return std::unexpected(record.error());
     record->work[workload_.unit] = work;
-    return write_session(*record, session / kSessionFile);
+    const auto folder = Folder::open(session);
+    return folder ? folder->write(kSessionFile, to_json(*record)) : std::unexpected(folder.error());
   }
 
   const Cell& cell_;

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "files/new_file.h"
 #include "model/mode.h"
 #include "report/sampling_error.h"
 #include "report/source.h"
@@ -19,20 +20,6 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr int kFormat = 1;
-
-Result<void> write_text(const std::string& text, const fs::path& file) {
-  // The old file stays until the new one is there.
-  const fs::path fresh = file.string() + ".new";
-  std::ofstream stream(fresh, std::ios::binary | std::ios::trunc);
-  stream << text;
-  stream.close();
-  std::error_code error;
-  if (stream)
-    fs::rename(fresh, file, error);
-  if (!stream || error)
-    return fail("cannot write {}; is the disk full?", file.string());
-  return {};
-}
 
 Json json_of(const Run& run) {
   Json events = Json::object();
@@ -285,7 +272,7 @@ Result<void> write_cell(const CellResult& result, const fs::path& file) {
   for (const Run& run : result.runs)
     runs.push_back(json_of(run));
   const Json json = {{"format", kFormat}, {"failure", result.failure}, {"runs", runs}};
-  return write_text(json.dump(1) + "\n", file);
+  return write_file(file, json.dump(1) + "\n");
 }
 
 Result<std::optional<CellResult>> read_cell(const fs::path& file) {
@@ -334,14 +321,14 @@ Result<void> write_results(const Study& study, bool quick, const std::vector<Fin
                      {"cells", std::move(all)},
                      {"growth", std::move(growths)}};
   const std::string text = json.dump(1, ' ', true) + "\n";
-  if (auto written = write_text(text, folder / "results.json"); !written)
+  if (auto written = write_file(folder / "results.json", text); !written)
     return written;
   const auto page = study_page(text);
   if (!page)
     return std::unexpected(page.error());
-  if (auto written = write_text(*page, folder / "report.html"); !written)
+  if (auto written = write_file(folder / "report.html", *page); !written)
     return written;
-  return write_text(csv_of(study, cells), folder / "results.csv");
+  return write_file(folder / "results.csv", csv_of(study, cells));
 }
 
 }  // namespace xenoprof::lab

@@ -13,6 +13,8 @@
 #include <span>
 
 #include "file_lock.h"
+#include "files/folder.h"
+#include "files/new_file.h"
 #include "interrupt.h"
 #include "state.h"
 #include "study/cell_run.h"
@@ -261,9 +263,9 @@ class StudyRun {
 Result<void> claim_folder(const StudyOptions& options, const std::string& text) {
   const fs::path kept = options.output / "study.toml";
   std::error_code error;
-  fs::create_directories(options.output, error);
-  if (error)
-    return fail("cannot create {}: {}", options.output.string(), error.message());
+  // By its path all later steps go there.
+  if (const auto ours = Folder::make_unexposed(options.output); !ours)
+    return std::unexpected(ours.error());
   const std::string wish = (options.quick ? "# --quick\n" : "") + text;
   if (fs::exists(kept, error)) {
     if (!options.resume)
@@ -277,10 +279,7 @@ Result<void> claim_folder(const StudyOptions& options, const std::string& text) 
   }
   if (!fs::is_empty(options.output, error))
     return fail("{} is not empty; -o names another folder", options.output.string());
-  std::ofstream stream(kept, std::ios::binary);
-  stream << wish;
-  stream.close();
-  return stream ? Result<void>{} : fail("cannot write {}", kept.string());
+  return write_file(kept, wish);
 }
 
 }  // namespace

@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 
 #include "cli/commands.h"
+#include "files/new_file.h"
 #include "report/column.h"
 
 namespace xenoprof {
@@ -53,13 +53,11 @@ CommandHelp help_of(const CLI::App& app, std::string name) {
 
 bool write(const std::filesystem::path& path, const std::string& text) {
   std::filesystem::create_directories(path.parent_path());
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << text;
-  file.close();
-  if (!file) {
-    std::fprintf(stderr, "%s cannot be written\n", path.c_str());
+  const auto written = write_file(path, text);
+  if (!written) {
+    std::fprintf(stderr, "%s\n", written.error().message.c_str());
   }
-  return static_cast<bool>(file);
+  return written.has_value();
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "cli/exit_status.h"
 #include "cli/view_options.h"
+#include "files/new_file.h"
 #include "pprof/pprof.h"
 #include "report/export.h"
 #include "report/rows.h"
@@ -95,7 +96,7 @@ Result<void> write_to_output(const Recorded& recorded, const ExportArguments& ar
   }
   if (format == ExportFormat::kPprof) {
     if (to_file) {
-      return pprof::write(profile, arguments.output);
+      return write_file(arguments.output, pprof::encode(profile));
     }
     return ::isatty(STDOUT_FILENO) == 1 ? fail("pprof is not for terminals: name a file with -o")
                                         : print(pprof::encode(profile));

@@ -329,7 +329,10 @@ void add_record(CLI::App& app) {
           "get the count of a busy CPU by it")
       ->type_name("HZ")
       ->check(at_least_one());
-  command->add_option("-o,--output", arguments.output, "Folder for the session")
+  command
+      ->add_option(
+          "-o,--output", arguments.output,
+          "Folder for the session; it is made for this user alone, and another user's is refused")
       ->type_name("DIR")
       ->capture_default_str();
   command->add_option("--for", arguments.duration,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "cli/terminal.h"
 
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -9,10 +10,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
+#include <ext/stdio_filebuf.h>
 #include <iostream>
 
 #include "cli/exit_status.h"
+#include "files/new_file.h"
 #include "model/text.h"
 
 namespace xenoprof {
@@ -66,23 +68,25 @@ Result<void> print(std::string_view text) {
 
 Result<void> write_output(const std::string& path,
                           const std::function<void(std::ostream&)>& write) {
-  const bool to_file = path != kStandardOutput;
-  std::ofstream file;
-  if (to_file) {
-    file.open(path, std::ios::binary | std::ios::trunc);
-    if (!file) {
-      return fail("{} cannot be written: {}.", path, std::strerror(errno));
-    }
-  } else {
+  // What a full disk or a closed pipe says comes as late as the flush.
+  const auto all_to = [&write](std::ostream& out, std::string_view name) -> Result<void> {
+    write(out);
+    return out.flush() ? Result<void>()
+                       : fail("{} cannot be written: {}.", name, std::strerror(errno));
+  };
+  if (path == kStandardOutput) {
     std::ios::sync_with_stdio(false);
+    return all_to(std::cout, "The output");
   }
-  std::ostream& out = to_file ? file : std::cout;
-  write(out);
-  // What a full disk or a closed pipe says comes as late as this.
-  if (!out.flush()) {
-    return fail("{} cannot be written: {}.", to_file ? path : "The output", std::strerror(errno));
+  auto file = NewFile::make(path, Readers::kAsUsual);
+  if (!file) {
+    return std::unexpected(file.error());
   }
-  return {};
+  __gnu_cxx::stdio_filebuf<char> buffer(::fcntl(file->descriptor(), F_DUPFD_CLOEXEC, 0),
+                                        std::ios::out | std::ios::binary);
+  std::ostream out(&buffer);
+  const auto written = all_to(out, path);
+  return written ? file->commit() : written;
 }
 
 Result<int> print_view(const Result<std::string>& view) {

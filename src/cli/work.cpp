@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/exit_status.h"
+#include "files/folder.h"
 #include "report/session_file.h"
 
 namespace xenoprof {
@@ -20,8 +21,7 @@ struct WorkArguments {
 };
 
 Result<int> run_work(const WorkArguments& arguments) {
-  const std::filesystem::path path = std::filesystem::path(arguments.session) / kSessionFile;
-  auto session = read_session(path);
+  auto session = read_session(std::filesystem::path(arguments.session) / kSessionFile);
   if (!session) {
     return std::unexpected(session.error());
   }
@@ -32,16 +32,12 @@ Result<int> run_work(const WorkArguments& arguments) {
     }
     session->work[work->first] = work->second;
   }
-  // The old file stays until the new one is there.
-  std::filesystem::path beside = path;
-  beside += ".new";
-  if (auto written = write_session(*session, beside); !written) {
-    return std::unexpected(written.error());
+  const auto folder = Folder::open(std::filesystem::path(arguments.session));
+  if (!folder) {
+    return std::unexpected(folder.error());
   }
-  std::error_code error;
-  std::filesystem::rename(beside, path, error);
-  if (error) {
-    return fail("{} cannot be written: {}.", path.string(), error.message());
+  if (auto written = folder->write(kSessionFile, to_json(*session)); !written) {
+    return std::unexpected(written.error());
   }
   return kExitWhole;
 }

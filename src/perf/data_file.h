@@ -10,23 +10,11 @@
 #include <string>
 #include <vector>
 
+#include "files/file_descriptor.h"
 #include "model/result.h"
 #include "perf/records.h"
 
 namespace xenoprof::perf {
-
-// An open file; closed with its owner.
-class File {
- public:
-  explicit File(int descriptor = -1) : descriptor_(descriptor) {}
-  File(File&& other) noexcept;
-  File& operator=(File&& other) noexcept;
-  ~File();
-  int descriptor() const { return descriptor_; }
-
- private:
-  int descriptor_;
-};
 
 struct BuildId {
   std::string path;
@@ -46,7 +34,9 @@ struct Features {
 
 class DataWriter {
  public:
-  static Result<DataWriter> create(const std::filesystem::path& path, const Layout& layout);
+  // Into a file that is open to be written, and new; `path` is for messages.
+  static Result<DataWriter> create(FileDescriptor file, const std::filesystem::path& path,
+                                   const Layout& layout);
 
   // Whole records, one or many. They reach the file in blocks; a file that is never finished can
   // be read up to the last flush(). A block that cannot be written is dropped, and the file stays
@@ -57,10 +47,10 @@ class DataWriter {
   Result<void> finish(const Features& features);
 
  private:
-  DataWriter(std::filesystem::path path, File file, const Layout& layout);
+  DataWriter(std::filesystem::path path, FileDescriptor file, const Layout& layout);
 
   std::filesystem::path path_;
-  File file_;
+  FileDescriptor file_;
   Layout layout_;
   std::uint64_t data_offset_ = 0;
   std::uint64_t data_bytes_ = 0;

@@ -5,24 +5,8 @@
 
 #include <cerrno>
 #include <cstring>
-#include <utility>
-
-#include "perf/data_file.h"
 
 namespace xenoprof::perf {
-
-File::File(File&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
-
-File& File::operator=(File&& other) noexcept {
-  std::swap(descriptor_, other.descriptor_);
-  return *this;
-}
-
-File::~File() {
-  if (descriptor_ >= 0) {
-    ::close(descriptor_);
-  }
-}
 
 std::vector<std::string> event_names_in(Bytes feature) {
   std::uint32_t count = 0;

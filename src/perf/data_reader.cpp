@@ -93,13 +93,18 @@ bool within(const FileSection& section, std::uint64_t size) {
 
 }  // namespace
 
-DataReader::DataReader(std::filesystem::path path, File file)
+DataReader::DataReader(std::filesystem::path path, FileDescriptor file)
     : path_(std::move(path)), file_(std::move(file)), zstd_(nullptr, &ZSTD_freeDCtx) {}
 
 Result<DataReader> DataReader::open(const std::filesystem::path& path) {
-  File file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  return file ? read(std::move(file), path)
+              : fail("cannot open {}: {}", path.string(), std::strerror(errno));
+}
+
+Result<DataReader> DataReader::read(FileDescriptor file, const std::filesystem::path& path) {
   struct stat status = {};
-  if (file.descriptor() < 0 || ::fstat(file.descriptor(), &status) != 0) {
+  if (::fstat(file.get(), &status) != 0) {
     return fail("cannot open {}: {}", path.string(), std::strerror(errno));
   }
   const bool regular = S_ISREG(status.st_mode);
@@ -141,8 +146,7 @@ Result<DataReader> DataReader::open(const std::filesystem::path& path) {
 
 Result<void> DataReader::read_file_head(std::uint64_t file_size) {
   FileHeader header;
-  const auto whole =
-      read_at(file_.descriptor(), 0, std::as_writable_bytes(std::span(&header, 1)), path_);
+  const auto whole = read_at(file_.get(), 0, std::as_writable_bytes(std::span(&header, 1)), path_);
   if (!whole) {
     return std::unexpected(whole.error());
   }
@@ -161,7 +165,7 @@ Result<void> DataReader::read_file_head(std::uint64_t file_size) {
   left_ = header.data.size == 0 ? room : std::min(header.data.size, room);
   truncated_ = left_ < header.data.size;
   pieces_ = Pieces(header.data.offset);
-  if (::lseek(file_.descriptor(), static_cast<off_t>(header.data.offset), SEEK_SET) < 0) {
+  if (::lseek(file_.get(), static_cast<off_t>(header.data.offset), SEEK_SET) < 0) {
     return fail("cannot read {}: {}", path_.string(), std::strerror(errno));
   }
   return {};
@@ -182,7 +186,7 @@ Result<void> DataReader::read_attributes(const FileHeader& header, std::uint64_t
   // No two events share their identifiers, so all of them fit into the file.
   std::uint64_t room = file_size;
   for (std::uint64_t at = 0; at < all.size; at += header.attr_size) {
-    auto done = read_at(file_.descriptor(), all.offset + at, entry, path_);
+    auto done = read_at(file_.get(), all.offset + at, entry, path_);
     if (!done || !*done) {
       return broken();
     }
@@ -195,8 +199,8 @@ Result<void> DataReader::read_attributes(const FileHeader& header, std::uint64_t
     }
     room -= ids.size;
     attribute->ids.resize(ids.size / sizeof(std::uint64_t));
-    done = read_at(file_.descriptor(), ids.offset,
-                   std::as_writable_bytes(std::span(attribute->ids)), path_);
+    done =
+        read_at(file_.get(), ids.offset, std::as_writable_bytes(std::span(attribute->ids)), path_);
     if (!done || !*done) {
       return broken();
     }
@@ -221,8 +225,8 @@ void DataReader::read_features(const FileHeader& header, std::uint64_t file_size
     if (!within(place, file_size)) {
       return;
     }
-    auto done = read_at(file_.descriptor(), place.offset,
-                        std::as_writable_bytes(std::span(&section, 1)), path_);
+    auto done =
+        read_at(file_.get(), place.offset, std::as_writable_bytes(std::span(&section, 1)), path_);
     if (!done || !*done) {
       return;
     }
@@ -231,7 +235,7 @@ void DataReader::read_features(const FileHeader& header, std::uint64_t file_size
       continue;
     }
     std::vector<std::byte> content(section.size);
-    done = read_at(file_.descriptor(), section.offset, content, path_);
+    done = read_at(file_.get(), section.offset, content, path_);
     if (done && *done) {
       take_feature(bit, content);
     }
@@ -381,7 +385,7 @@ Result<bool> DataReader::fill(std::size_t size) {
   while (pieces_.unread().size() < size) {
     const std::span<std::byte> room = pieces_.room(size - pieces_.unread().size());
     const auto most = static_cast<std::size_t>(std::min<std::uint64_t>(left_, room.size()));
-    const ssize_t got = most == 0 ? 0 : ::read(file_.descriptor(), room.data(), most);
+    const ssize_t got = most == 0 ? 0 : ::read(file_.get(), room.data(), most);
     if (got < 0 && errno == EINTR) {
       continue;
     }

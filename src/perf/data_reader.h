@@ -29,6 +29,8 @@ namespace xenoprof::perf {
 class DataReader {
  public:
   static Result<DataReader> open(const std::filesystem::path& path);
+  // One that is open, at its beginning; `path` is for messages.
+  static Result<DataReader> read(FileDescriptor file, const std::filesystem::path& path);
   DataReader(DataReader&&) noexcept = default;
 
   const Layout& layout() const { return layout_; }
@@ -46,7 +48,7 @@ class DataReader {
   std::vector<std::string> notes() const;
 
  private:
-  DataReader(std::filesystem::path path, File file);
+  DataReader(std::filesystem::path path, FileDescriptor file);
 
   Result<void> read_file_head(std::uint64_t file_size);
   Result<void> read_attributes(const FileHeader& header, std::uint64_t file_size);
@@ -69,7 +71,7 @@ class DataReader {
   static constexpr std::uint64_t kCompressed = std::uint64_t{1} << 63;
 
   std::filesystem::path path_;
-  File file_;
+  FileDescriptor file_;
   std::vector<Attribute> attributes_;
   std::vector<std::string> event_names_;  // of attributes_, where the file lists them
   // By an identifier of the event, where a pipe tells them in records.

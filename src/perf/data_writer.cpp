@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include <fcntl.h>
 #include <linux/perf_event.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <iterator>
 #include <map>
@@ -167,16 +164,12 @@ Result<void> write_data_size(int descriptor, std::uint64_t size,
 
 }  // namespace
 
-DataWriter::DataWriter(std::filesystem::path path, File file, const Layout& layout)
+DataWriter::DataWriter(std::filesystem::path path, FileDescriptor file, const Layout& layout)
     : path_(std::move(path)), file_(std::move(file)), layout_(layout) {}
 
-Result<DataWriter> DataWriter::create(const std::filesystem::path& path, const Layout& layout) {
-  // Addresses and command lines are nobody else's business.
-  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (descriptor < 0) {
-    return fail("cannot create {}: {}", path.string(), std::strerror(errno));
-  }
-  DataWriter writer(path, File(descriptor), layout);
+Result<DataWriter> DataWriter::create(FileDescriptor file, const std::filesystem::path& path,
+                                      const Layout& layout) {
+  DataWriter writer(path, std::move(file), layout);
 
   const auto all = attributes(layout);
   FileHeader header;
@@ -195,7 +188,7 @@ Result<DataWriter> DataWriter::create(const std::filesystem::path& path, const L
     put(head, FileSection{sizeof header + i * sizeof(std::uint64_t), sizeof(std::uint64_t)});
   }
   writer.data_offset_ = header.data.offset;
-  if (auto done = write_at(descriptor, 0, head, path); !done) {
+  if (auto done = write_at(writer.file_.get(), 0, head, path); !done) {
     return std::unexpected(done.error());
   }
   return writer;
@@ -211,14 +204,14 @@ Result<void> DataWriter::flush() {
     return {};
   }
   const std::uint64_t size = buffer_.size();
-  const auto done = write_at(file_.descriptor(), data_offset_ + data_bytes_, buffer_, path_);
+  const auto done = write_at(file_.get(), data_offset_ + data_bytes_, buffer_, path_);
   buffer_.clear();
   if (!done) {
     return done;
   }
   // The size follows the data, so that what the header promises is always there.
   data_bytes_ += size;
-  return write_data_size(file_.descriptor(), data_bytes_, path_);
+  return write_data_size(file_.get(), data_bytes_, path_);
 }
 
 Result<void> DataWriter::finish(const Features& features) {
@@ -238,11 +231,11 @@ Result<void> DataWriter::finish(const Features& features) {
   for (const auto& [feature, section] : sections) {
     put_bytes(tail, section);
   }
-  if (auto done = write_at(file_.descriptor(), table, tail, path_); !done) {
+  if (auto done = write_at(file_.get(), table, tail, path_); !done) {
     return done;
   }
-  return write_at(file_.descriptor(), offsetof(FileHeader, features),
-                  std::as_bytes(std::span(bits)), path_);
+  return write_at(file_.get(), offsetof(FileHeader, features), std::as_bytes(std::span(bits)),
+                  path_);
 }
 
 }  // namespace xenoprof::perf

@@ -43,8 +43,6 @@ struct Stored {
 Result<Stored> decode_stored(std::string_view bytes, const Limits& limits,
                              const Progress& progress = {});
 
-// The file appears whole or not at all. What is no file, as a pipe, is written to.
-Result<void> write(const Profile& profile, const std::filesystem::path& path);
 Result<Stored> read(const std::filesystem::path& path, const Progress& progress = {});
 
 }  // namespace xenoprof::pprof

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <fcntl.h>
 #include <linux/perf_event.h>
 #include <sys/mman.h>
 
@@ -9,6 +10,7 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "files/new_file.h"
 #include "perf/data_file.h"
 #include "report/column.h"
 #include "report/export.h"
@@ -277,11 +279,17 @@ Result<void> write_perf_data(const Profile& profile, const std::filesystem::path
       samples += more;
     }
   }
-  auto writer = perf::DataWriter::create(path, layout);
+  auto file = NewFile::make(path, Readers::kAsUsual);
+  if (!file) {
+    return std::unexpected(file.error());
+  }
+  FileDescriptor again(::fcntl(file->descriptor(), F_DUPFD_CLOEXEC, 0));
+  auto writer = perf::DataWriter::create(std::move(again), path, layout);
   if (!writer) {
     return std::unexpected(writer.error());
   }
-  return PerfExport(profile, *std::move(writer), layout).run();
+  const auto done = PerfExport(profile, *std::move(writer), layout).run();
+  return done ? file->commit() : done;
 }
 
 }  // namespace xenoprof

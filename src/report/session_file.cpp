@@ -109,16 +109,6 @@ Result<SessionRecord> session_from_json(std::string_view text) {
   }
 }
 
-Result<void> write_session(const SessionRecord& session, const std::filesystem::path& path) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << to_json(session);
-  file.close();
-  if (!file) {
-    return fail("{} cannot be written: {}.", path.string(), std::strerror(errno));
-  }
-  return {};
-}
-
 Result<SessionRecord> read_session(const std::filesystem::path& path) {
   std::error_code error;
   const std::uintmax_t size = std::filesystem::file_size(path, error);

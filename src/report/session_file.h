@@ -60,7 +60,6 @@ std::string iso_time(std::chrono::system_clock::time_point time);
 std::string to_json(const SessionRecord& session);
 Result<SessionRecord> session_from_json(std::string_view text);
 
-Result<void> write_session(const SessionRecord& session, const std::filesystem::path& path);
 Result<SessionRecord> read_session(const std::filesystem::path& path);
 
 }  // namespace xenoprof

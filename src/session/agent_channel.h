@@ -6,9 +6,9 @@
 #include <memory>
 #include <optional>
 
+#include "files/file_descriptor.h"
 #include "hypervisor/kvm_machines.h"
 #include "session/channel.h"
-#include "session/file_descriptor.h"
 
 namespace xenoprof {
 

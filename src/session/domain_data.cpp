@@ -3,7 +3,6 @@
 
 #include <linux/perf_event.h>
 
-#include <system_error>
 #include <utility>
 #include <variant>
 
@@ -12,25 +11,32 @@
 
 namespace xenoprof {
 
-DomainData::DomainData(std::filesystem::path path, std::optional<perf::DataWriter> writer,
-                       const perf::Layout& layout, bool passive)
-    : path_(std::move(path)),
+DomainData::DomainData(const Folder* folder, std::string file,
+                       std::optional<perf::DataWriter> writer, const perf::Layout& layout,
+                       bool passive)
+    : folder_(folder),
+      file_(std::move(file)),
       layout_(layout),
       passive_(passive),
       writer_(std::move(writer)),
       parser_(layout),
       arrived_(layout.events.size()) {}
 
-Result<DomainData> DomainData::create(const std::filesystem::path& path, const perf::Layout& layout,
-                                      bool passive) {
-  if (path.empty()) {
-    return DomainData(path, std::nullopt, layout, passive);
+Result<DomainData> DomainData::create(const Folder* folder, const std::string& name,
+                                      const perf::Layout& layout, bool passive) {
+  if (folder == nullptr) {
+    return DomainData(nullptr, {}, std::nullopt, layout, passive);
   }
-  auto writer = perf::DataWriter::create(path, layout);
+  const std::string file = name + ".perf.data";
+  auto opened = folder->create(file);
+  if (!opened) {
+    return std::unexpected(opened.error());
+  }
+  auto writer = perf::DataWriter::create(*std::move(opened), folder->path() / file, layout);
   if (!writer) {
     return std::unexpected(writer.error());
   }
-  DomainData data(path, std::move(*writer), layout, passive);
+  DomainData data(folder, file, std::move(*writer), layout, passive);
   if (passive) {
     if (auto written = data.writer_->write(perf::passive_head(layout)); !written) {
       return std::unexpected(written.error());
@@ -155,7 +161,12 @@ void DomainData::read_again(const std::function<void(const perf::Record&)>& take
     written_ = writer_->flush();
   }
   const auto read = [&]() -> Result<void> {
-    auto reader = perf::DataReader::open(path_);
+    auto file = folder_->read(file_);
+    if (!file) {
+      return std::unexpected(file.error());
+    }
+    const std::filesystem::path path = folder_->path() / file_;
+    auto reader = perf::DataReader::read(*std::move(file), path);
     if (!reader) {
       return std::unexpected(reader.error());
     }
@@ -165,7 +176,7 @@ void DomainData::read_again(const std::function<void(const perf::Record&)>& take
         return std::unexpected(record.error());
       }
       if (!*record) {
-        return reader->truncated() ? fail("{} ends early", path_.string()) : Result<void>();
+        return reader->truncated() ? fail("{} ends early", path.string()) : Result<void>();
       }
       take(**record);
     }
@@ -176,11 +187,9 @@ void DomainData::read_again(const std::function<void(const perf::Record&)>& take
 }
 
 void DomainData::discard() {
-  if (!writer_) {
-    return;
+  if (writer_) {
+    folder_->remove(file_);
   }
-  std::error_code ignored;
-  std::filesystem::remove(path_, ignored);
 }
 
 Result<void> DomainData::finish(const perf::Features& features, perf::Bytes more) {

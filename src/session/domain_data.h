@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -11,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "files/folder.h"
 #include "model/profile.h"
 #include "model/result.h"
 #include "perf/data_file.h"
@@ -22,10 +22,10 @@ namespace xenoprof {
 
 class DomainData {
  public:
-  // `passive`: the domain's samples come without its mappings, from outside. An empty `path`: no
-  // file, nothing is kept.
-  static Result<DomainData> create(const std::filesystem::path& path, const perf::Layout& layout,
-                                   bool passive);
+  // Kept in NAME.perf.data in `folder`, which outlives this; null: no file, nothing is kept.
+  // `passive`: the domain's samples come without its mappings, from outside.
+  static Result<DomainData> create(const Folder* folder, const std::string& name,
+                                   const perf::Layout& layout, bool passive);
 
   // By the numbers of the processes that serve a machine its name: what they did is the machine's,
   // all else `host`'s. Guests' own samples are left out.
@@ -67,13 +67,14 @@ class DomainData {
   Result<void> finish(const perf::Features& features, perf::Bytes more);
 
  private:
-  DomainData(std::filesystem::path path, std::optional<perf::DataWriter> writer,
+  DomainData(const Folder* folder, std::string file, std::optional<perf::DataWriter> writer,
              const perf::Layout& layout, bool passive);
   perf::Interpreter new_interpreter() const;
   Profile read_again(perf::Interpreter interpreter);
   void read_again(const std::function<void(const perf::Record&)>& take);
 
-  std::filesystem::path path_;
+  const Folder* folder_;
+  std::string file_;  // its name in there
   perf::Layout layout_;
   bool passive_;
   std::optional<perf::DataWriter> writer_;  // none: no file

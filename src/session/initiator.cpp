@@ -37,8 +37,10 @@ constexpr char kInterrupted[] = "interrupted before the session began: nothing w
 
 class Session {
  public:
-  Session(const SessionRequest& request, XenoprofDevice device, const Cancelled& cancelled)
-      : request_(request), device_(std::move(device)), cancelled_(cancelled) {}
+  // `output` outlives this.
+  Session(const SessionRequest& request, const OutputFolder& output, XenoprofDevice device,
+          const Cancelled& cancelled)
+      : request_(request), output_(output), device_(std::move(device)), cancelled_(cancelled) {}
   ~Session();
 
   Result<void> choose();
@@ -67,9 +69,10 @@ class Session {
   // In a live session: makes the profile anew when a domain told how it stands.
   void look();
   SessionProgress progress() const;
-  bool keeps() const { return !request_.output.empty(); }
+  bool keeps() const { return output_.files() != nullptr; }
 
   const SessionRequest& request_;
+  const OutputFolder& output_;
   XenoprofDevice device_;
   const Cancelled& cancelled_;
   Peers peers_;
@@ -232,8 +235,7 @@ Result<void> Session::begin() {
 Result<bool> Session::try_begin() {
   const perf::Layout layout{.events = agreement_.events, .call_chains = request_.call_chains};
   const auto create = [&](Peer& peer, bool passive) -> Result<void> {
-    auto data = DomainData::create(
-        keeps() ? request_.output / (peer.domain.name + ".perf.data") : "", layout, passive);
+    auto data = DomainData::create(output_.files(), peer.domain.name, layout, passive);
     if (!data) {
       return std::unexpected(data.error());
     }
@@ -494,8 +496,8 @@ Result<void> Session::store(const Profile& merged) {
       attempt(peer.data->finish(features, xen_records));
     }
   }
-  release_reserve(request_.output);
-  attempt(pprof::write(merged, request_.output / kProfileFile));
+  output_.release_reserve();
+  attempt(output_.files()->write(kProfileFile, pprof::encode(merged)));
   return stored;
 }
 
@@ -568,7 +570,7 @@ Result<SessionResult> Session::conclude(const Result<void>& ran) {
   if (!keeps()) {
     return result;
   }
-  if (auto written = write_session(result.record, request_.output / kSessionFile); !written) {
+  if (auto written = output_.files()->write(kSessionFile, to_json(result.record)); !written) {
     result.record.notes.push_back(written.error().message);
     result.whole = false;
   }
@@ -597,7 +599,7 @@ Result<SessionResult> run_session(const SessionRequest& request, const Cancelled
   if (!output) {
     return std::unexpected(output.error());
   }
-  Session session(request, std::move(*device), cancelled);
+  Session session(request, *output, std::move(*device), cancelled);
   Result<void> done = session.choose();
   for (auto step : {&Session::introduce, &Session::agree_on_events, &Session::begin}) {
     if (done) {

@@ -185,7 +185,7 @@ Result<void> KvmGuests::settle_missing() {
   return {};
 }
 
-Result<void> KvmGuests::begin(const perf::Layout& layout, const fs::path& output, bool live,
+Result<void> KvmGuests::begin(const perf::Layout& layout, const Folder* output, bool live,
                               const Cancelled& cancelled) {
   host_clock_.look();
   layout_ = layout;
@@ -245,9 +245,7 @@ Result<void> KvmGuests::prepare(const Cancelled& cancelled) {
   for (Guest& guest : guests_) {
     if (guest.peer) {
       Peer& peer = peers_.active[*guest.peer];
-      auto data = DomainData::create(
-          output_.empty() ? output_ : output_ / (guest.machine.name + ".perf.data"), agents_,
-          false);
+      auto data = DomainData::create(output_, guest.machine.name, agents_, false);
       if (!data) {
         return std::unexpected(data.error());
       }
@@ -646,7 +644,7 @@ bool KvmGuests::conclude(DomainData& host, const Profile& served, Profile& merge
     }
     const bool sampled_itself = samples_itself_only(guest);
     // Nothing was kept, and its last word is how it stood some time before it went.
-    const bool by_interim = sampled_itself && !finished && output_.empty() && peer->interim;
+    const bool by_interim = sampled_itself && !finished && output_ == nullptr && peer->interim;
     Profile own(layout_.events);
     if (finished) {
       own = std::move(*peer->profile);

@@ -59,9 +59,9 @@ class KvmGuests {
                                 const AgentLimits& limits = {});
 
   bool any() const { return !guests_.empty(); }
-  // Dials the agents and has them ready, with all that they record kept in `output` if that is not
-  // empty. `live`: look() will be called.
-  Result<void> begin(const perf::Layout& layout, const std::filesystem::path& output, bool live,
+  // Dials the agents and has them ready, with all that they record kept in `output`, which outlives
+  // this, unless it is null. `live`: look() will be called.
+  Result<void> begin(const perf::Layout& layout, const Folder* output, bool live,
                      const Cancelled& cancelled);
 
   // Each record of the host's, in the order of their times.
@@ -140,7 +140,7 @@ class KvmGuests {
   AgentLimits limits_;
   perf::Layout layout_;  // of what the host records
   perf::Layout agents_;  // of what the agents record: the host's events are the last
-  std::filesystem::path output_;
+  const Folder* output_ = nullptr;
   std::optional<perf::RecordParser> parser_;  // in a live session
   std::vector<Guest> guests_;
   std::unordered_map<std::int32_t, Place> vcpus_;  // by the host's thread

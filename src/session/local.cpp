@@ -18,12 +18,12 @@
 #include <string_view>
 #include <utility>
 
+#include "files/file_descriptor.h"
 #include "hypervisor/kvm_machines.h"
 #include "perf/ring_reader.h"
 #include "pprof/pprof.h"
 #include "session/accounting.h"
 #include "session/domain_data.h"
-#include "session/file_descriptor.h"
 #include "session/outline.h"
 #include "session/output_folder.h"
 #include "symbols/resolve.h"
@@ -139,7 +139,9 @@ bool asks_for_guests(const GuestsRequest& request) {
 
 class LocalSession {
  public:
-  explicit LocalSession(const LocalRequest& request) : request_(request) {}
+  // `output` outlives this.
+  LocalSession(const LocalRequest& request, const OutputFolder& output)
+      : request_(request), output_(output) {}
 
   Result<void> prepare(const Cancelled& cancelled);
   Result<void> start(const std::function<Result<void>()>& started);
@@ -160,13 +162,13 @@ class LocalSession {
   // In a live session: makes the profile anew, seldom enough to spend little of the time on it.
   void look();
   SessionProgress progress() const;
-  bool keeps() const { return !request_.output.empty(); }
   bool all_ended() const;
   std::vector<std::uint64_t> lost_by_event(bool& estimated) const;
   // `profile`: of this system and, in the names of its guests, of what it did for them.
   DomainTotals totals(const Profile& profile) const;
 
   const LocalRequest& request_;
+  const OutputFolder& output_;
   perf::Layout layout_;
   std::optional<perf::RingReader> reader_;
   std::optional<DomainData> data_;
@@ -288,8 +290,7 @@ Result<void> LocalSession::prepare(const Cancelled& cancelled) {
     return std::unexpected(recorder.error());
   }
   reader_.emplace(std::move(*recorder));
-  auto data = DomainData::create(
-      keeps() ? request_.output / fmt::format("{}.perf.data", kHost) : "", layout_, false);
+  auto data = DomainData::create(output_.files(), kHost, layout_, false);
   if (!data) {
     return std::unexpected(data.error());
   }
@@ -308,7 +309,7 @@ Result<void> LocalSession::prepare(const Cancelled& cancelled) {
   if (request_.live) {
     data_->interpret_at_once(DomainData::Machines{kHost, guests_->by_process()});
   }
-  return guests_->begin(layout_, request_.output, request_.live, cancelled);
+  return guests_->begin(layout_, output_.files(), request_.live, cancelled);
 }
 
 Result<void> LocalSession::start(const std::function<Result<void>()>& started) {
@@ -493,7 +494,8 @@ Result<SessionResult> LocalSession::conclude(const Result<void>& ran) {
   if (guests_) {
     result.whole = guests_->conclude(*data_, profile, merged, result.record) && result.whole;
   }
-  if (!keeps()) {
+  const Folder* const files = output_.files();
+  if (files == nullptr) {
     return result;
   }
   fail_softly(data_->finish({.hostname = system.nodename,
@@ -503,9 +505,9 @@ Result<SessionResult> LocalSession::conclude(const Result<void>& ran) {
                              .cpus = static_cast<std::uint32_t>(::sysconf(_SC_NPROCESSORS_ONLN)),
                              .build_ids = build_ids_of(profile)},
                             {}));
-  release_reserve(request_.output);
-  fail_softly(pprof::write(merged, request_.output / kProfileFile));
-  fail_softly(write_session(result.record, request_.output / kSessionFile));
+  output_.release_reserve();
+  fail_softly(files->write(kProfileFile, pprof::encode(merged)));
+  fail_softly(files->write(kSessionFile, to_json(result.record)));
   return result;
 }
 
@@ -518,7 +520,7 @@ Result<SessionResult> run_local_session(const LocalRequest& request, const Cance
   if (!output) {
     return std::unexpected(output.error());
   }
-  LocalSession session(request);
+  LocalSession session(request, *output);
   Result<void> done = session.prepare(cancelled);
   if (done) {
     done = session.start(started);

@@ -9,8 +9,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
-#include <optional>
 #include <string>
 
 #include "report/session_file.h"
@@ -24,127 +22,157 @@ constexpr char kReserveFile[] = ".reserve";
 constexpr off_t kReserveSize = 4 << 20;
 constexpr int kAttempts = 10;
 
-bool is_whole(const fs::path& folder) {
-  std::error_code error;
-  return fs::exists(folder / kSessionFile, error) && fs::exists(folder / kProfileFile, error);
+bool is_whole(const Folder& folder) {
+  return folder.has_file(kSessionFile) && folder.has_file(kProfileFile);
 }
 
 // One that was killed, or whose disk was full, is not whole, but its reserve is still there.
-bool is_session(const fs::path& folder) {
-  std::error_code error;
-  return is_whole(folder) || fs::exists(folder / kReserveFile, error);
+bool is_session(const Folder& folder) {
+  return is_whole(folder) || folder.has_file(kReserveFile);
 }
 
-fs::path beside(const fs::path& folder, const char* suffix) {
-  return folder.string() + suffix;
-}
-fs::path old(const fs::path& folder) {
-  return beside(folder, ".old");
+std::string old(const Place& place) {
+  return place.name + ".old";
 }
 // Names that nobody else would give. Where the earlier session waits until it is known whether
 // there will be another one:
-fs::path aside(const fs::path& folder) {
-  return beside(folder, ".xenoprof-before");
+std::string aside(const Place& place) {
+  return place.name + ".xenoprof-before";
 }
 // What was old until then, and takes its time to be removed.
-fs::path outdated(const fs::path& folder) {
-  return beside(folder, ".xenoprof-outdated");
+std::string outdated(const Place& place) {
+  return place.name + ".xenoprof-outdated";
+}
+
+std::optional<struct stat> status_of(const Place& place, const std::string& name) {
+  struct stat status{};
+  return ::fstatat(place.folder.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0
+             ? std::optional(status)
+             : std::nullopt;
+}
+
+bool is_own_link(const struct stat& status) {
+  return S_ISLNK(status.st_mode) && status.st_uid == ::geteuid();
+}
+
+// A session of ours: what is another user's is none.
+std::optional<Folder> session_at(const Place& place, const std::string& name) {
+  auto folder = Folder::open(place, name);
+  return folder && *folder && is_session(**folder) ? *std::move(folder) : std::nullopt;
+}
+
+bool rename(const Place& place, const std::string& from, const std::string& to,
+            unsigned flags = 0) {
+  return ::renameat2(place.folder.get(), from.c_str(), place.folder.get(), to.c_str(), flags) == 0;
 }
 
 // Also if it was interrupted in that before: the reserve, by which it is known, goes last.
-void remove_outdated(const fs::path& folder) {
-  const fs::path place = outdated(folder);
-  std::error_code ignored;
-  if (fs::is_symlink(place, ignored)) {
-    fs::remove(place, ignored);  // what it leads to is its user's
+void remove_outdated(const Place& place) {
+  const std::string name = outdated(place);
+  if (const auto status = status_of(place, name); status && is_own_link(*status)) {
+    ::unlinkat(place.folder.get(), name.c_str(), 0);  // what it leads to is its user's
     return;
   }
-  if (!is_session(place)) {
+  const auto folder = session_at(place, name);
+  if (!folder) {
     return;
   }
-  std::ofstream(place / kReserveFile).flush();
-  for (const auto& entry : fs::directory_iterator(place, ignored)) {
-    if (entry.path().filename() != kReserveFile) {
-      fs::remove_all(entry.path(), ignored);
-    }
+  if (!folder->has_file(kReserveFile)) {
+    (void)folder->create(kReserveFile);
   }
-  fs::remove_all(place, ignored);
+  folder->clear(kReserveFile);
+  folder->remove(kReserveFile);
+  // Only if it is empty, whatever has that name by now.
+  ::unlinkat(place.folder.get(), name.c_str(), AT_REMOVEDIR);
 }
 
 // Takes away what a session that has not begun has made.
-void discard(const fs::path& folder, bool made) {
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    if (entry.path().filename().string().ends_with(".perf.data")) {
-      fs::remove(entry.path(), ignored);
+void discard(const Place& place, const Folder& folder, bool made) {
+  for (const std::string& name : folder.names()) {
+    if (name.ends_with(".perf.data")) {
+      folder.remove(name);
     }
   }
-  fs::remove(folder / kReserveFile, ignored);
+  folder.remove(kReserveFile);
   if (made) {
-    ::rmdir(folder.c_str());  // nothing but a folder, and only if nothing else is in it
+    // Nothing but a folder, and only if nothing else is in it.
+    ::unlinkat(place.folder.get(), place.name.c_str(), AT_REMOVEDIR);
   }
-  if (is_session(aside(folder))) {
+  if (session_at(place, aside(place))) {
     // Not in the place of another's that was made just now.
-    ::renameat2(AT_FDCWD, aside(folder).c_str(), AT_FDCWD, folder.c_str(), RENAME_NOREPLACE);
+    rename(place, aside(place), place.name, RENAME_NOREPLACE);
   }
 }
 
-// None: `folder` is not what was locked any more, look again. Without a lock where its file system
-// has none.
-Result<std::optional<FileDescriptor>> lock(const fs::path& folder) {
-  FileDescriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  struct stat locked{};
-  struct stat there{};
-  if (!opened) {
-    const int failed = errno;
-    std::error_code ignored;
-    if (failed == ENOENT && !fs::is_symlink(folder, ignored)) {
-      return std::nullopt;
-    }
-    return fail("cannot make the folder {}: {} is there", folder.string(),
-                failed == ENOTDIR || failed == ENOENT ? "something else" : "what cannot be read");
-  }
-  if (::flock(opened.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-    return fail("another session is recording into {}: choose another place with -o",
-                folder.string());
-  }
-  if (::fstat(opened.get(), &locked) != 0 || ::stat(folder.c_str(), &there) != 0 ||
-      locked.st_ino != there.st_ino || locked.st_dev != there.st_dev) {
+// None: what was locked does not have that name any more, look again. Without a lock where its file
+// system has none.
+Result<std::optional<Folder>> lock(const Place& place, const std::string& name) {
+  const fs::path path = place.path.parent_path() / name;
+  const auto there = status_of(place, name);
+  if (!there) {
     return std::nullopt;
   }
-  return std::optional(std::move(opened));
+  if (!S_ISDIR(there->st_mode) && !S_ISLNK(there->st_mode)) {
+    return fail("cannot make the folder {}: something else is there", path.string());
+  }
+  auto folder = Folder::open(place, name);
+  if (!folder || !*folder) {
+    return folder;
+  }
+  if (::flock((*folder)->descriptor(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    return fail("another session is recording into {}: choose another place with -o",
+                path.string());
+  }
+  struct stat locked{};
+  const auto now = status_of(place, name);
+  if (!now || ::fstat((*folder)->descriptor(), &locked) != 0 || locked.st_ino != now->st_ino ||
+      locked.st_dev != now->st_dev) {
+    return std::nullopt;
+  }
+  return folder;
 }
 
-std::unexpected<Error> in_the_way(const fs::path& place) {
+std::unexpected<Error> in_the_way(const Place& place, const std::string& name) {
   return fail("{} is in the way of the earlier session: choose another place with -o",
-              place.string());
+              (place.path.parent_path() / name).string());
 }
 
 // Whether the earlier session, if there is one, can become the old one.
-Result<void> is_free(const fs::path& folder) {
-  std::error_code error;
-  if (!is_session(folder) && !is_session(aside(folder))) {
+Result<void> is_free(const Place& place, const Folder& folder) {
+  if (!is_session(folder) && !session_at(place, aside(place))) {
     return {};
   }
-  if (fs::exists(outdated(folder), error)) {
-    return in_the_way(outdated(folder));
+  if (status_of(place, outdated(place))) {
+    return in_the_way(place, outdated(place));
   }
-  if (!fs::exists(old(folder), error)) {
+  const auto status = status_of(place, old(place));
+  if (!status) {
     return {};
   }
-  if (!is_session(old(folder))) {
-    return in_the_way(old(folder));
+  if (is_own_link(*status)) {
+    // It alone is replaced.
+    const std::string inner = old(place) + "/" + kSessionFile;
+    return ::faccessat(place.folder.get(), inner.c_str(), F_OK, 0) == 0
+               ? Result<void>()
+               : in_the_way(place, old(place));
   }
-  const auto locked = lock(old(folder));
-  return locked ? Result<void>() : std::unexpected(locked.error());
+  if (!S_ISDIR(status->st_mode)) {
+    return in_the_way(place, old(place));
+  }
+  const auto locked = lock(place, old(place));
+  if (!locked) {
+    return std::unexpected(locked.error());
+  }
+  return *locked && !is_session(**locked) ? in_the_way(place, old(place)) : Result<void>();
 }
 
-Result<void> reserve(const fs::path& folder) {
-  const fs::path file = folder / kReserveFile;
-  const FileDescriptor opened(::open(file.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-  const int failed = !opened ? errno : ::posix_fallocate(opened.get(), 0, kReserveSize);
-  if (failed != 0) {
-    return fail("cannot write into {}: {}; choose another place with -o", folder.string(),
+Result<void> reserve(const Folder& folder) {
+  const auto opened = folder.create(kReserveFile);
+  if (!opened) {
+    return fail("{}; choose another place with -o", opened.error().message);
+  }
+  if (const int failed = ::posix_fallocate(opened->get(), 0, kReserveSize); failed != 0) {
+    return fail("cannot write into {}: {}; choose another place with -o", folder.path().string(),
                 std::strerror(failed));
   }
   return {};
@@ -154,92 +182,95 @@ Result<void> reserve(const fs::path& folder) {
 
 Result<OutputFolder> OutputFolder::open(const fs::path& given) {
   if (given.empty()) {
-    return OutputFolder({}, {}, false);
+    return OutputFolder();
   }
-  std::error_code error;
   // What a link leads to makes room, not the link.
-  const bool leads = fs::is_symlink(given, error) && fs::is_directory(given, error);
-  const fs::path path = leads ? fs::canonical(given, error) : given;
-  fs::create_directories(fs::absolute(path, error).parent_path(), error);
+  auto place = find_place(given, MissingFolders::kMade);
+  if (!place) {
+    return std::unexpected(place.error());
+  }
+  if (place->by_link && !status_of(*place, place->name)) {
+    return fail("cannot make the folder {}: something else is there", given.string());
+  }
+  const std::string path = place->path.string();
   // Others may do the same at the same time: whoever makes the folder has it, or locks it first.
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    const bool made = ::mkdir(path.c_str(), 0777) == 0;
+    const bool made = ::mkdirat(place->folder.get(), place->name.c_str(), S_IRWXU) == 0;
     if (!made && errno != EEXIST) {
-      return fail("cannot make the folder {}: {}", path.string(), std::strerror(errno));
+      return fail("cannot make the folder {}: {}", path, std::strerror(errno));
     }
-    auto locked = lock(path);
+    auto locked = lock(*place, place->name);
     if (!locked) {
       return std::unexpected(locked.error());
     }
     if (!*locked) {
       continue;
     }
-    remove_outdated(path);
-    if (auto free = is_free(path); !free) {
+    const Folder& folder = **locked;
+    remove_outdated(*place);
+    if (auto free = is_free(*place, folder); !free) {
       return std::unexpected(free.error());
     }
-    if (fs::is_empty(path, error) && !error) {
-      OutputFolder folder(path, **std::move(locked), made);
-      if (auto done = reserve(path); !done) {
+    if (folder.names().empty()) {
+      OutputFolder output(*std::move(place), **std::move(locked), made);
+      if (auto done = reserve(*output.folder_); !done) {
         return std::unexpected(done.error());
       }
-      return folder;
+      return output;
     }
-    if (!is_session(path)) {
-      return fail("{} is there and is no session: choose another place with -o", path.string());
+    if (!is_session(folder)) {
+      return fail("{} is there and is no session: choose another place with -o", path);
     }
-    if (is_session(aside(path)) && !is_whole(path)) {
-      discard(path, true);  // of one that was killed before it had begun
+    if (session_at(*place, aside(*place)) && !is_whole(folder)) {
+      discard(*place, folder, true);  // of one that was killed before it had begun
       continue;
     }
-    if (fs::exists(aside(path), error)) {
-      return in_the_way(aside(path));
+    if (status_of(*place, aside(*place))) {
+      return in_the_way(*place, aside(*place));
     }
-    fs::rename(path, aside(path), error);
-    if (error) {
-      return fail("cannot move the earlier session {} aside: {}", path.string(), error.message());
+    if (!rename(*place, place->name, aside(*place))) {
+      return fail("cannot move the earlier session {} aside: {}", path, std::strerror(errno));
     }
   }
-  return fail("{} is made and moved by others all the time: choose another place with -o",
-              path.string());
+  return fail("{} is made and moved by others all the time: choose another place with -o", path);
 }
 
 OutputFolder::OutputFolder(OutputFolder&& other) noexcept
-    : path_(std::exchange(other.path_, {})),
-      lock_(std::move(other.lock_)),
+    : place_(std::move(other.place_)),
+      folder_(std::exchange(other.folder_, std::nullopt)),
       made_(other.made_),
       begun_(other.begun_) {}
 
 OutputFolder::~OutputFolder() {
-  if (path_.empty()) {
+  if (!folder_) {
     return;
   }
   if (!begun_) {
-    discard(path_, made_);
+    discard(place_, *folder_, made_);
     return;
   }
-  if (is_whole(path_)) {
-    std::error_code ignored;
-    fs::remove(path_ / kReserveFile, ignored);
+  if (is_whole(*folder_)) {
+    folder_->remove(kReserveFile);
   }
-  remove_outdated(path_);
+  remove_outdated(place_);
 }
 
 void OutputFolder::begun() {
-  if (path_.empty()) {
+  if (!folder_) {
     return;
   }
   begun_ = true;
-  std::error_code ignored;
-  if (is_session(aside(path_))) {
-    fs::rename(old(path_), outdated(path_), ignored);
-    fs::rename(aside(path_), old(path_), ignored);
+  if (session_at(place_, aside(place_))) {
+    rename(place_, old(place_), outdated(place_));
+    rename(place_, aside(place_), old(place_));
   }
 }
 
-void release_reserve(const fs::path& folder) {
-  std::error_code ignored;
-  fs::resize_file(folder / kReserveFile, 0, ignored);
+void OutputFolder::release_reserve() const {
+  if (folder_) {
+    const FileDescriptor emptied(
+        ::openat(folder_->descriptor(), kReserveFile, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC));
+  }
 }
 
 }  // namespace xenoprof

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <utility>
 
+#include "files/folder.h"
+#include "files/place.h"
 #include "model/result.h"
-#include "session/file_descriptor.h"
 
 namespace xenoprof {
 
@@ -14,7 +16,8 @@ class OutputFolder {
  public:
   // Makes the folder and locks it for as long as this lives, which has to be until all is written.
   // An earlier session there, also one that was killed, steps aside; one that still records, and
-  // anything else, is not ours to touch. An empty path: nothing is kept.
+  // anything else, is not ours to touch, and neither is what belongs to another user or is writable
+  // for others. An empty path: nothing is kept.
   static Result<OutputFolder> open(const std::filesystem::path& path);
   OutputFolder(OutputFolder&& other) noexcept;
   OutputFolder& operator=(OutputFolder&&) = delete;
@@ -22,22 +25,24 @@ class OutputFolder {
   // one back.
   ~OutputFolder();
 
+  // Where the session's files go; null: nothing is kept.
+  const Folder* files() const { return folder_ ? &*folder_ : nullptr; }
   // The session has begun: the earlier one becomes DIR.old, in the place of the one that is there.
   // Takes no time of the session's: what that one held is removed at the end.
   void begun();
+  // Gives the room back that was kept for profile and session.json, before they are written: a disk
+  // that the perf.data filled up must not cost those.
+  void release_reserve() const;
 
  private:
-  OutputFolder(std::filesystem::path path, FileDescriptor lock, bool made)
-      : path_(std::move(path)), lock_(std::move(lock)), made_(made) {}
+  OutputFolder() = default;
+  OutputFolder(Place place, Folder folder, bool made)
+      : place_(std::move(place)), folder_(std::move(folder)), made_(made) {}
 
-  std::filesystem::path path_;  // empty: there is none, or it was moved from
-  FileDescriptor lock_;
-  bool made_;
+  Place place_;
+  std::optional<Folder> folder_;  // locked; none: nothing is kept, or it was moved from
+  bool made_ = false;
   bool begun_ = false;
 };
-
-// Gives the room back that was kept for profile and session.json, before they are written: a disk
-// that the perf.data filled up must not cost those.
-void release_reserve(const std::filesystem::path& folder);
 
 }  // namespace xenoprof

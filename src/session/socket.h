@@ -11,8 +11,8 @@
 #include <memory>
 #include <string_view>
 
+#include "files/file_descriptor.h"
 #include "session/channel.h"
-#include "session/file_descriptor.h"
 
 namespace xenoprof {
 

@@ -15,8 +15,8 @@
 #include <optional>
 #include <string>
 
+#include "files/file_descriptor.h"
 #include "session/channel.h"
-#include "session/file_descriptor.h"
 
 namespace xenoprof {
 

@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <memory>
 
+#include "files/file_descriptor.h"
 #include "session/channel.h"
-#include "session/file_descriptor.h"
 
 namespace xenoprof {
 

@@ -51,13 +51,14 @@ class Host {
     machine_.vcpu(std::to_string(::getpid()) + "-9", 0, kThread);
   }
   const std::filesystem::path& root() const { return machine_.root.path(); }
-  const std::filesystem::path& output() const { return output_.path(); }
+  const Folder& files() const { return files_; }
 
   Monitor monitor;
 
  private:
   KvmHost machine_;
   TemporaryFolder output_;
+  Folder files_ = *Folder::open(output_.path());
 };
 
 void write_all(const FileDescriptor& socket, std::string_view bytes) {
@@ -176,9 +177,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                                                                     : GuestSampling::kByHost},
                       host.root(), {.step = 1s, .finish = 1s, .sign_of_life = 1s});
   require(guests && guests->any());
-  auto records = DomainData::create(host.output() / "host.perf.data", kLayout, false);
+  auto records = DomainData::create(&host.files(), "host", kLayout, false);
   require(records.has_value());
-  require(guests->begin(kLayout, host.output(), false, [] { return false; }).has_value());
+  require(guests->begin(kLayout, &host.files(), false, [] { return false; }).has_value());
   if (!guest_sampling) {
     take_samples(*guests, *records);
   }

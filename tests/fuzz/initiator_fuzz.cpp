@@ -12,9 +12,9 @@
 #include <string_view>
 #include <vector>
 
+#include "files/file_descriptor.h"
 #include "pprof/pprof.h"
 #include "session/channel.h"
-#include "session/file_descriptor.h"
 #include "session/participant.h"
 #include "session/wire.pb.h"
 

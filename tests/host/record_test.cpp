@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // `xenoprof record` of this machine's own programs: when it begins and ends.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "shell.h"
 
@@ -188,6 +189,41 @@ TEST_F(Record, WhatALinkLeadsToIsNotRemoved) {
   EXPECT_EQ(text, "0\n0\n0\nhost.perf.data\nprofile.pb.gz\nsession.json\n");
 }
 
+// The default name, in a folder of another user's who put it there before.
+TEST_F(Record, AFolderThatAnotherUserPlantedIsRefusedAndItsLinksLeadNowhere) {
+  if (::geteuid() != 0) {
+    GTEST_SKIP() << "needs root: nobody else can become another user";
+  }
+  const auto [text, good] = run(
+      "cd $T; chmod 755 .; echo untouched >victim; echo untouched >victim2; mkdir shared; "
+      "chmod 777 shared; cd shared; "
+      "as_other() { setpriv --reuid=65534 --regid=65534 --clear-groups sh -c \"$1\"; }; "
+      "plant='ln -s ../../victim session.json; ln -s ../../victim2 profile.pb.gz; "
+      "ln -s ../../victim2 profile.pb.gz.part; ln -s ../../victim2 host.perf.data'; "
+      // It is there, and open to all; it comes as soon as the session begins; it is a link.
+      "as_other 'mkdir xenoprof.session; chmod 777 xenoprof.session'; "
+      "as_other \"i=0; while [ \\$i -lt 100 -a ! -e xenoprof.session/.reserve ]; do sleep 0.01; "
+      "i=\\$((i+1)); done; cd xenoprof.session; $plant\" & sleep 0.1; "
+      "$B/xenoprof record --no-progress -a -e cpu-clock:10000000 --for 1s 2>&1; echo $?; wait; "
+      "ls -A xenoprof.session | tr '\\n' ' '; echo; "
+      "as_other 'rm -r xenoprof.session; mkdir other; ln -s ../.. xenoprof.session'; "
+      "$B/xenoprof record --no-progress -a -e cpu-clock:10000000 --for 1s 2>&1; echo $?; "
+      // Nor is what it puts in the place of an open one followed.
+      "rm xenoprof.session; as_other \"i=0; while [ \\$i -lt 500 -a ! -d xenoprof.session ]; do "
+      "sleep 0.01; i=\\$((i+1)); done; sleep 0.3; mkdir evil; cd evil; $plant; cd ..; "
+      "mv -T xenoprof.session away; mv -T evil xenoprof.session\" & "
+      "$B/xenoprof record --no-progress -a -e cpu-clock:10000000 --for 1s >/dev/null 2>&1; "
+      "echo $?; wait; ls away; cat ../victim ../victim2");
+  EXPECT_TRUE(good);
+  EXPECT_EQ(text,
+            "xenoprof: cannot use the folder xenoprof.session: it belongs to user 65534, who can "
+            "change what is written there; name another folder\n1\n"
+            "host.perf.data profile.pb.gz profile.pb.gz.part session.json \n"
+            "xenoprof: cannot use the folder xenoprof.session: it is a link that user 65534 made; "
+            "name the folder that it leads to, or another one\n1\n"
+            "0\nhost.perf.data\nprofile.pb.gz\nsession.json\nuntouched\nuntouched\n");
+}
+
 TEST_F(Record, GoesOnAfterAHangUpUnderNohup) {
   const auto [text, good] =
       run("cd $T; nohup $B/xenoprof record --no-progress -e cpu-clock -o s -- sh -c "
@@ -222,6 +258,22 @@ TEST_F(Record, AFileThatCannotBeMadeAnewStaysAsItWas) {
       "$B/xenoprof flame --domain typo -o out s 2>/dev/null; echo $?; cat out");
   EXPECT_TRUE(good);
   EXPECT_EQ(text, "1\n1\nwhole\n");
+}
+
+TEST_F(Record, AnExportThatFailsLeavesNoFile) {
+  const auto [text, good] = run(
+      "cd $T; $B/xenoprof record --no-progress -e cpu-clock -o s -- $B/busy spend 50 2>/dev/null; "
+      "mkdir out; cd out; for format in pprof folded perf speedscope; do "
+      "(ulimit -f 0; trap '' XFSZ; $B/xenoprof export -f $format -o file ../s 2>/dev/null); "
+      "echo $?; done; ls -A; "
+      "$B/xenoprof export -f folded -o /dev/stdout ../s | grep -q spend; echo $?; "
+      "$B/xenoprof export -f folded -o /dev/stdout ../s >file; grep -q spend file; echo $?; "
+      "$B/xenoprof flame -o /dev/null ../s; $B/xenoprof work ../s MiB=1; echo $?; ls -A; ls -A "
+      "../s");
+  EXPECT_TRUE(good);
+  EXPECT_EQ(text,
+            "1\n1\n1\n1\n0\n0\n/dev/null: a flame graph for any browser\n0\nfile\n"
+            "host.perf.data\nprofile.pb.gz\nsession.json\n");
 }
 
 }  // namespace

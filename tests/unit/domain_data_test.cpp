@@ -32,10 +32,11 @@ class DomainDataTest : public testing::Test {
   perf::Layout layout_{.events = {{"instructions", 100000}, {"cpu-cycles", 200000}}};
   perf::RecordBuilder builder_{layout_};
   const TemporaryFolder folder_;
+  const Folder kept_ = *Folder::open(folder_.path());
 };
 
 TEST_F(DomainDataTest, WhatAParticipantSendsIsInFileAndProfile) {
-  auto data = DomainData::create(folder_ / "a.perf.data", layout_, false);
+  auto data = DomainData::create(&kept_, "a", layout_, false);
   ASSERT_TRUE(data);
   ASSERT_TRUE(data->add(text(builder_.mmap(0, 7, 7, 0x1000, 0x1000, 0, {}, 5, "/prog"))));
   ASSERT_TRUE(data->add(sample(0, Mode::kUser) + sample(0, Mode::kUser) + sample(1, Mode::kUser)));
@@ -57,7 +58,7 @@ TEST_F(DomainDataTest, WhatAParticipantSendsIsInFileAndProfile) {
 }
 
 TEST_F(DomainDataTest, OfAPassiveDomainOnlyTheKernelIsLookedInto) {
-  auto data = DomainData::create(folder_ / "p.perf.data", layout_, true);
+  auto data = DomainData::create(&kept_, "p", layout_, true);
   ASSERT_TRUE(data);
   ASSERT_TRUE(data->add(sample(0, Mode::kUser) + sample(0, Mode::kKernel)));
   const Profile profile = data->profile();
@@ -71,7 +72,7 @@ TEST_F(DomainDataTest, SaysWhereSamplesStandForUnlikeNumbersOfEvents) {
   const perf::Layout layout{.events = {{"page-faults", 0}}, .countings = {{.frequency = 1000}}};
   perf::RecordBuilder builder(layout);
   for (const bool at_once : {false, true}) {
-    auto data = DomainData::create(folder_ / "f.perf.data", layout, false);
+    auto data = DomainData::create(&kept_, "f", layout, false);
     ASSERT_TRUE(data);
     if (at_once) {
       data->interpret_at_once();
@@ -91,7 +92,7 @@ TEST_F(DomainDataTest, SaysWhereSamplesStandForUnlikeNumbersOfEvents) {
 }
 
 TEST_F(DomainDataTest, APassiveDomainCanBeLookedAtMeanwhileAndNeedsNoFile) {
-  auto data = DomainData::create("", layout_, true);
+  auto data = DomainData::create(nullptr, "", layout_, true);
   ASSERT_TRUE(data);
   EXPECT_EQ(data->profile_so_far(), nullptr);
   data->interpret_at_once();
@@ -106,7 +107,7 @@ TEST_F(DomainDataTest, APassiveDomainCanBeLookedAtMeanwhileAndNeedsNoFile) {
 
 // Stock perf, which reads the file, believes what such records say.
 TEST_F(DomainDataTest, RecordsThatAreNoParticipantsAreRefused) {
-  auto data = DomainData::create(folder_ / "r.perf.data", layout_, false);
+  auto data = DomainData::create(&kept_, "r", layout_, false);
   ASSERT_TRUE(data);
   for (const std::uint8_t type : {64, 71, 81, 33, 0}) {
     std::string record(48, '\0');
@@ -119,7 +120,7 @@ TEST_F(DomainDataTest, RecordsThatAreNoParticipantsAreRefused) {
 }
 
 TEST_F(DomainDataTest, GarbageFromAParticipantIsRefusedAndHarmsNothing) {
-  auto data = DomainData::create(folder_ / "b.perf.data", layout_, false);
+  auto data = DomainData::create(&kept_, "b", layout_, false);
   ASSERT_TRUE(data);
   std::mt19937 random(1);
   const std::string good = sample();
@@ -137,7 +138,7 @@ TEST_F(DomainDataTest, GarbageFromAParticipantIsRefusedAndHarmsNothing) {
 }
 
 TEST_F(DomainDataTest, AFullDiskIsToldAndWhatItDidNotTakeIsKnownExactly) {
-  auto data = DomainData::create(folder_ / "c.perf.data", layout_, false);
+  auto data = DomainData::create(&kept_, "c", layout_, false);
   ASSERT_TRUE(data);
   // No file of this process may grow beyond 640 KiB: to the writer that is a full disk.
   std::signal(SIGXFSZ, SIG_IGN);
@@ -170,7 +171,7 @@ TEST_F(DomainDataTest, AFullDiskIsToldAndWhatItDidNotTakeIsKnownExactly) {
 
 TEST_F(DomainDataTest, WhoTakesNoPartLeavesNoFile) {
   const auto path = folder_ / "e.perf.data";
-  auto data = DomainData::create(path, layout_, false);
+  auto data = DomainData::create(&kept_, "e", layout_, false);
   ASSERT_TRUE(data);
   ASSERT_TRUE(data->add(sample()));
   data->discard();
@@ -179,7 +180,7 @@ TEST_F(DomainDataTest, WhoTakesNoPartLeavesNoFile) {
 
 TEST_F(DomainDataTest, AFileThatCannotBeReadAgainIsToldAndItsSamplesAreMissed) {
   const auto path = folder_ / "d.perf.data";
-  auto data = DomainData::create(path, layout_, false);
+  auto data = DomainData::create(&kept_, "d", layout_, false);
   ASSERT_TRUE(data);
   ASSERT_TRUE(data->add(sample()));
   std::filesystem::remove(path);

@@ -183,10 +183,10 @@ class KvmGuestsTest : public testing::Test {
     auto guests = KvmGuests::find(request_, host_.root.path(), limits_);
     EXPECT_TRUE(guests) << guests.error().message;
     guests_.emplace(std::move(*guests));
-    auto records = DomainData::create(output_ / "host.perf.data", kLayout, false);
+    auto records = DomainData::create(&files_, "host", kLayout, false);
     EXPECT_TRUE(records);
     records_.emplace(std::move(*records));
-    return guests_->begin(kLayout, output_.path(), live, kNever);
+    return guests_->begin(kLayout, &files_, live, kNever);
   }
   void conclude() {
     guests_->pump(perf::raw_clock());
@@ -234,6 +234,7 @@ class KvmGuestsTest : public testing::Test {
   const KvmHost host_;
   const Monitor monitor_;
   const TemporaryFolder output_;
+  const Folder files_ = *Folder::open(output_.path());
   GuestsRequest request_{.passive = {"db"}};
   AgentLimits limits_{.step = kPlenty, .finish = kPlenty, .sign_of_life = kPlenty};
   std::uint64_t time_ = perf::raw_clock();

@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <stdexcept>
 
-#include "session/file_descriptor.h"
+#include "files/file_descriptor.h"
 #include "tests/unit/temporary_folder.h"
 
 namespace xenoprof {

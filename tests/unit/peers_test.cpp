@@ -47,8 +47,7 @@ class PeersTest : public testing::Test {
   void create_data() {
     for (std::vector<Peer>* peers : {&peers_.active, &peers_.passive}) {
       for (Peer& peer : *peers) {
-        auto data =
-            DomainData::create(folder_ / peer.domain.name, layout_, peers == &peers_.passive);
+        auto data = DomainData::create(&kept_, peer.domain.name, layout_, peers == &peers_.passive);
         ASSERT_TRUE(data);
         peer.data = std::move(*data);
       }
@@ -172,6 +171,7 @@ class PeersTest : public testing::Test {
 
   perf::Layout layout_{.events = {{"instructions", 100000}}};
   const TemporaryFolder folder_;
+  const Folder kept_ = *Folder::open(folder_.path());
   Peers peers_;
   std::vector<std::unique_ptr<Connection>> ends_;  // of the participants
 };

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "open_file.h"
 #include "perf/data_file.h"
 #include "perf/data_format.h"
 #include "perf/data_reader.h"
@@ -55,7 +56,7 @@ class PerfDataFile : public testing::Test {
   }
 
   void write_whole_file() {
-    auto writer = DataWriter::create(path_, layout_);
+    auto writer = DataWriter::create(new_file(path_), path_, layout_);
     ASSERT_TRUE(writer) << writer.error().message;
     write_records(*writer);
     ASSERT_TRUE(writer->finish({.hostname = "host",
@@ -136,7 +137,7 @@ TEST_F(PerfDataFile, WithoutCallChainsToo) {
 
 TEST_F(PerfDataFile, LargerThanAnyBufferIsReadWhole) {
   {
-    auto writer = DataWriter::create(path_, layout_);
+    auto writer = DataWriter::create(new_file(path_), path_, layout_);
     ASSERT_TRUE(writer);
     write_records(*writer, 20000);
     ASSERT_TRUE(writer->finish({}));
@@ -145,7 +146,7 @@ TEST_F(PerfDataFile, LargerThanAnyBufferIsReadWhole) {
 }
 
 TEST_F(PerfDataFile, NeverFinishedIsReadUpToTheLastFlush) {
-  auto writer = DataWriter::create(path_, layout_);
+  auto writer = DataWriter::create(new_file(path_), path_, layout_);
   ASSERT_TRUE(writer);
   EXPECT_EQ(count_records(), 0);
   write_records(*writer);
@@ -186,7 +187,7 @@ TEST_F(PerfDataFile, DataThatEndWithinARecordAreTruncated) {
 }
 
 TEST_F(PerfDataFile, FullDiskIsOneSentenceWithThePath) {
-  auto writer = DataWriter::create("/dev/full", layout_);
+  auto writer = DataWriter::create(new_file("/dev/full"), "/dev/full", layout_);
   ASSERT_FALSE(writer);
   EXPECT_NE(writer.error().message.find("/dev/full"), std::string::npos);
   EXPECT_NE(writer.error().message.find("No space left"), std::string::npos);
@@ -299,7 +300,7 @@ TEST_F(PerfDataFileInStockPerf, FunctionsOfXenAreNamed) {
   EXPECT_EQ(before.find("do_iret"), std::string::npos);
   const XenFunction functions[] = {{0xffff82d040200000u, 0x1000, "do_something"},
                                    {0xffff82d040201000u, 0x100, "do_iret"}};
-  auto writer = DataWriter::create(path_, layout_);
+  auto writer = DataWriter::create(new_file(path_), path_, layout_);
   ASSERT_TRUE(writer);
   write_records(*writer);
   ASSERT_TRUE(writer->write(xen_function_records(layout_, functions)));
@@ -313,7 +314,7 @@ TEST_F(PerfDataFileInStockPerf, FunctionsOfXenAreNamed) {
 TEST_F(PerfDataFileInStockPerf, SamplesByFrequencyWeighOneEach) {
   const Layout layout{.events = {{"instructions", 0}, {"page-faults", 0}}};
   RecordBuilder build(layout);
-  auto writer = DataWriter::create(path_, layout);
+  auto writer = DataWriter::create(new_file(path_), path_, layout);
   ASSERT_TRUE(writer);
   for (const std::size_t event : {0, 1}) {
     ASSERT_TRUE(writer->write(build.sample(1, event, Mode::kUser, 0x1000, 7, 7, 0, {})));
@@ -329,7 +330,7 @@ TEST_F(PerfDataFileInStockPerf, SamplesByFrequencyWeighOneEach) {
 }
 
 TEST_F(PerfDataFileInStockPerf, UnfinishedFileIsReadToo) {
-  auto writer = DataWriter::create(path_, layout_);
+  auto writer = DataWriter::create(new_file(path_), path_, layout_);
   ASSERT_TRUE(writer);
   write_records(*writer);
   ASSERT_TRUE(writer->flush());

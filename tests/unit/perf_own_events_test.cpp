@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "open_file.h"
 #include "perf/data_file.h"
 #include "perf/data_reader.h"
 #include "perf/record_parser.h"
@@ -314,7 +315,7 @@ TEST_F(PerfOwnEvents, TheFileSaysWhatWasCounted) {
                       .countings = {faults->counting, clock->counting, raw->counting}};
   const std::filesystem::path path =
       std::filesystem::temp_directory_path() / ("own_events." + std::to_string(::getpid()));
-  auto writer = DataWriter::create(path, layout);
+  auto writer = DataWriter::create(new_file(path), path, layout);
   ASSERT_TRUE(writer) << writer.error().message;
   RecordBuilder builder(layout);
   ASSERT_TRUE(writer->write(builder.comm(0, 1, 1, "init", false)));

@@ -19,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "open_file.h"
 #include "perf/data_file.h"
 #include "perf/interpret.h"
 #include "perf/record_parser.h"
@@ -287,7 +288,7 @@ TEST_F(PerfRecorder, StockPerfReportSaysTheSameAsTheProfile) {
   char folder[] = "/tmp/xenoprof-test-XXXXXX";
   ASSERT_NE(::mkdtemp(folder), nullptr);
   const std::string path = std::string(folder) + "/perf.data";
-  auto writer = DataWriter::create(path, options_.layout);
+  auto writer = DataWriter::create(new_file(path), path, options_.layout);
   ASSERT_TRUE(writer);
   Recorder recorder = open();
   const Sink both = [&, count = sink()](std::uint16_t domain, Bytes record) {

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "files/new_file.h"
 #include "pprof/pprof.h"
 #include "report/session_file.h"
 #include "stacks.h"
@@ -34,8 +35,8 @@ Run put_run(const fs::path& cell, int number, double work, Event event, std::vec
   }
   const std::string name = fmt::format("run-{}", number);
   fs::create_directories(cell / name);
-  EXPECT_TRUE(pprof::write(profile, cell / name / kProfileFile));
-  EXPECT_TRUE(write_session({}, cell / name / kSessionFile));
+  EXPECT_TRUE(write_file(cell / name / kProfileFile, pprof::encode(profile)));
+  EXPECT_TRUE(write_file(cell / name / kSessionFile, to_json({})));
   return {.session = name, .work = work, .seconds = 1, .events = {{event.name, counted}}};
 }
 

@@ -26,6 +26,8 @@ class FileDescriptor {
   // Negative: none.
   int get() const { return number_; }
   explicit operator bool() const { return number_ >= 0; }
+  // From now on the caller's to close.
+  int release() { return std::exchange(number_, -1); }
 
  private:
   int number_ = -1;
