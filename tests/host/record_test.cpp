@@ -202,7 +202,7 @@ TEST_F(Record, AFolderThatAnotherUserPlantedIsRefusedAndItsLinksLeadNowhere) {
       "ln -s ../../victim2 profile.pb.gz.part; ln -s ../../victim2 host.perf.data'; "
       // It is there, and open to all; it comes as soon as the session begins; it is a link.
       "as_other 'mkdir xenoprof.session; chmod 777 xenoprof.session'; "
-      "as_other \"i=0; while [ \\$i -lt 100 -a ! -e xenoprof.session/.reserve ]; do sleep 0.01; "
+      "as_other \"i=0; while [ \\$i -lt 20 -a ! -e xenoprof.session/.reserve ]; do sleep 0.01; "
       "i=\\$((i+1)); done; cd xenoprof.session; $plant\" & sleep 0.1; "
       "$B/xenoprof record --no-progress -a -e cpu-clock:10000000 --for 1s 2>&1; echo $?; wait; "
       "ls -A xenoprof.session | tr '\\n' ' '; echo; "
