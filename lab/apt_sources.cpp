@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "apt_sources.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -211,7 +213,7 @@ std::string to_deb822(const std::vector<AptSource>& sources) {
     if (!source.components.empty())
       text += "Components: " + joined(source.components) + "\n";
     for (const auto& [name, value] : source.options)
-      text += name + ":" + (value.starts_with('\n') ? "" : " ") + value + "\n";
+      text += fmt::format("{}:{}{}\n", name, value.starts_with('\n') ? "" : " ", value);
     text += "\n";
   }
   return text;

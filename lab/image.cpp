@@ -246,7 +246,7 @@ InitramfsLayer identity_layer(const DomainIdentity& identity) {
 
 Result<fs::path> cached_archive(const InitramfsLayer& layer, std::string_view name,
                                 const fs::path& cache) {
-  const fs::path file = cache / fmt::format("{}-{:016x}.cpio", name, layer.key());
+  fs::path file = cache / fmt::format("{}-{:016x}.cpio", name, layer.key());
   std::error_code error;
   if (fs::exists(file, error)) {
     mark_as_used(file);

@@ -108,7 +108,7 @@ Result<fs::path> find_xen(const fs::path& root, const fs::path& cache) {
   const auto images = files_like(root / "boot", "xen-", ".gz");
   if (images.empty())
     return fail("{} has no Xen hypervisor", (root / "boot").string());
-  const fs::path xen = cache / images.back().stem();
+  fs::path xen = cache / images.back().stem();
   if (is_newer(xen, images.back()))
     return xen;
   const auto compressed = read_file(images.back());

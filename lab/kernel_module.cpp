@@ -41,7 +41,7 @@ Result<fs::path> build_kernel_module(const fs::path& sources, const std::string&
                                      Progress& progress) {
   const fs::path folder =
       cache / fmt::format("{}-{}-{:016x}", name, kernel.release, build_key(sources, kernel));
-  const fs::path module = folder / (name + ".ko");
+  fs::path module = folder / (name + ".ko");
   const fs::path complete = folder / "complete";
   std::error_code error;
   if (fs::exists(complete, error))

@@ -106,7 +106,7 @@ class PrivateApt {
     fs::permissions(folder, fs::perms::owner_all, error);
     if (error)
       return fail("cannot create {}: {}", folder.string(), error.message());
-    const PrivateApt apt(folder);
+    PrivateApt apt(folder);
     const auto configuration = apt.configuration();
     if (!configuration)
       return std::unexpected(configuration.error());
@@ -144,7 +144,7 @@ class PrivateApt {
     const auto plan = run(simulation);
     if (!plan)
       return std::unexpected(plan.error());
-    const auto files = archive_files(*plan);
+    auto files = archive_files(*plan);
     if (std::ranges::all_of(files, [](const fs::path& file) { return fs::exists(file); }))
       return files;
     if (const auto fetched = run(command); !fetched)

@@ -11,14 +11,12 @@ commit=$(git describe --always --dirty --abbrev=12 --exclude '*')
 
 list() {
   echo test
-  echo tidy
   ctest --test-dir build -N -L long -FA . | sed -n 's/^ *Test *#[0-9]*: //p'
 }
 
 command_of() {
   case $1 in
     test) echo make test ;;
-    tidy) echo .ci/checks/tidy all ;;
     *) echo ctest --test-dir build -R "^$1\$" --no-tests=error -V ;;
   esac
 }

@@ -107,7 +107,7 @@ std::vector<KvmVcpu> vcpus_by_name(const fs::path& root, std::int32_t process) {
   static constexpr std::array<std::string_view, 3> kOthers{"fc_vcpu ", "vcpu", "crosvm_vcpu"};
   std::vector<KvmVcpu> vcpus;
   const fs::path threads = folder_of(root, process) / "task";
-  each_entry(threads, [&](const std::string& thread) {
+  (void)each_entry(threads, [&](const std::string& thread) {
     const std::string name = first_line(threads / thread / "comm");
     auto vcpu = numbered(name, kQemu, "/KVM");
     if (!vcpu) {
@@ -140,7 +140,7 @@ std::optional<std::vector<Found>> found_by_kvm(const fs::path& root) {
       return;  // a file with a sum over all machines
     }
     Found found{.folder = name};
-    each_entry(root / kDebugfs / name, [&](const std::string& entry) {
+    (void)each_entry(root / kDebugfs / name, [&](const std::string& entry) {
       if (const auto vcpu = numbered(entry, kVcpu)) {
         const auto thread =
             number<std::int32_t>(first_line(root / kDebugfs / name / entry / "pid"));
@@ -169,7 +169,7 @@ std::optional<std::vector<Found>> found_by_kvm(const fs::path& root) {
 // looked at.
 std::vector<Found> found_by_files(const fs::path& root, bool& hidden) {
   std::vector<Found> all;
-  each_entry(root / "proc", [&](const std::string& name) {
+  (void)each_entry(root / "proc", [&](const std::string& name) {
     const auto process = number<std::int32_t>(name);
     if (!process) {
       return;
@@ -254,7 +254,7 @@ std::string firecracker_vsock(const fs::path& root, std::int32_t process, std::s
   }
   const auto sockets = listening_sockets(root, process);
   std::string other;
-  each_entry(folder_of(root, process) / "fd", [&](const std::string& file) {
+  (void)each_entry(folder_of(root, process) / "fd", [&](const std::string& file) {
     const auto found = sockets.find(socket_inode(root, process, file));
     if (found != sockets.end() && found->second != api) {
       other = found->second;
@@ -312,7 +312,7 @@ void find_workers(const fs::path& root, std::vector<KvmMachine>& machines) {
   static constexpr std::array<std::string_view, 3> kWorkers{"vhost-", "kvm-pit/",
                                                             "kvm-nx-lpage-recovery-"};
   constexpr std::int32_t kThreadDaemon = 2;  // any process can call itself so: not its child
-  each_entry(root / "proc", [&](const std::string& name) {
+  (void)each_entry(root / "proc", [&](const std::string& name) {
     const auto thread = number<std::int32_t>(name);
     const auto monitor =
         thread ? numbered(first_line(root / "proc" / name / "comm"), kWorkers) : std::nullopt;

@@ -106,7 +106,7 @@ void discard(const Place& place, const Folder& folder, bool made) {
 
 // None: what was locked does not have that name any more, look again. Without a lock where its file
 // system has none.
-Result<std::optional<Folder>> lock(const Place& place, const std::string& name) {
+Result<std::optional<Folder>> lock_folder(const Place& place, const std::string& name) {
   const fs::path path = place.path.parent_path() / name;
   const auto there = status_of(place, name);
   if (!there) {
@@ -159,7 +159,7 @@ Result<void> is_free(const Place& place, const Folder& folder) {
   if (!S_ISDIR(status->st_mode)) {
     return in_the_way(place, old(place));
   }
-  const auto locked = lock(place, old(place));
+  const auto locked = lock_folder(place, old(place));
   if (!locked) {
     return std::unexpected(locked.error());
   }
@@ -199,7 +199,7 @@ Result<OutputFolder> OutputFolder::open(const fs::path& given) {
     if (!made && errno != EEXIST) {
       return fail("cannot make the folder {}: {}", path, std::strerror(errno));
     }
-    auto locked = lock(*place, place->name);
+    auto locked = lock_folder(*place, place->name);
     if (!locked) {
       return std::unexpected(locked.error());
     }

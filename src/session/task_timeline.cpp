@@ -52,12 +52,12 @@ void TaskTimeline::switched(perf::Bytes record) {
 }
 
 void TaskTimeline::lost(perf::Bytes record) {
-  const auto header = perf::value_at<perf_event_header>(record, 0);
-  if (record.size() < sizeof header + sizeof(perf::LostFields) + sizeof(perf::SampleIdFields)) {
+  if (record.size() <
+      sizeof(perf_event_header) + sizeof(perf::LostFields) + sizeof(perf::SampleIdFields)) {
     return;
   }
   // Switches may be among them: who runs is not known until the next one.
-  if (perf::value_at<perf::LostFields>(record, sizeof header).id == perf::kSidebandId) {
+  if (perf::value_at<perf::LostFields>(record, sizeof(perf_event_header)).id == perf::kSidebandId) {
     runs(sample_id_of(record).cpu, Task());
   }
 }

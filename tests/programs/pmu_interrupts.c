@@ -44,7 +44,7 @@ static uint64_t seen_by_kernel(void)
 	if (!file)
 		die("/proc/interrupts");
 	while (fgets(line, sizeof line, file))
-		if (sscanf(line, " %31[^:]: %llu", name, &times) == 2 && strcmp(name, "MCP"))
+		if (sscanf(line, " %31[^:]: %llu", name, &times) == 2 && strcmp(name, "MCP") != 0)
 			sum += times;
 	fclose(file);
 	return sum;

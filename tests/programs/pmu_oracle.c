@@ -113,7 +113,8 @@ static void make_code(size_t stride, int scatter, int flags)
 		from[0] = 0xe9;
 		memcpy(from + 1, &offset, 4);
 	}
-	*end = 0xc3;
+	if (end)
+		*end = 0xc3;
 }
 
 // Two functions that chase the same words nine to one, to be told apart by a sampler.
