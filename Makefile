@@ -16,9 +16,11 @@ configure: setup
 	cmake --preset release -DXENOPROF_WERROR=$(WERROR)
 
 build: configure
+	@echo "make: building the programs into build/: about 3 minutes on 2 cores, the first time"
 	cmake --build build -j $(JOBS) --target programs
 
 demo: build
+	@echo "make: an emulated Xen host with two guests, and a session of 10 s: about 4 minutes"
 	lab/demo.sh xen
 
 demo-kvm: build
@@ -31,11 +33,17 @@ demo-linux: build
 # whole machine each. `make test-unit` and so on run one kind; `make -k test` goes on after a failure.
 test: test-unit test-host test-fuzz test-lab
 
+test-unit: about = a minute
+test-host: about = a minute
+test-fuzz: about = a minute
+test-lab: about = 20 minutes
 test-unit test-host test-fuzz test-lab: test-%: tests
+	@echo "make: the tests of kind $*: about $(about)"
 	ctest --test-dir build -L $* $(if $(filter unit,$*),-j $(JOBS)) --output-on-failure \
 	  --output-junit Testing/$*.xml --test-output-size-passed 10000000
 
 tests: configure
+	@echo "make: building programs and tests into build/: about 6 minutes on 2 cores, the first time"
 	cmake --build build -j $(JOBS)
 
 # With what takes long, or valgrind or other programs to compare with: one entry after the other,

@@ -21,7 +21,8 @@ int main(int argc, char **argv)
 	int listener = socket(AF_VSOCK, SOCK_STREAM, 0);
 	unsigned char bytes[4096];
 
-	if (argc < 3 || listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 ||
+	if (argc < 3 || listener < 0 ||
+	    bind(listener, (struct sockaddr *)&address, sizeof address) != 0 ||
 	    listen(listener, 1) != 0)
 		return 1;
 	int host = accept(listener, NULL, NULL);
