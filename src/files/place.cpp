@@ -83,7 +83,7 @@ class Walk {
         return std::unexpected(entered.error());
       }
     }
-    place.name = ".";
+    place.name.push_back('.');
     place.path = path_.empty() ? "." : path_;
     place.folder = std::move(folder_);
     return place;
