@@ -266,8 +266,8 @@ TEST_F(Record, AnExportThatFailsLeavesNoFile) {
       "mkdir out; cd out; for format in pprof folded perf speedscope; do "
       "(ulimit -f 0; trap '' XFSZ; $B/xenoprof export -f $format -o file ../s 2>/dev/null); "
       "echo $?; done; ls -A; "
-      "$B/xenoprof export -f folded -o /dev/stdout ../s | grep -q spend; echo $?; "
-      "$B/xenoprof export -f folded -o /dev/stdout ../s >file; grep -q spend file; echo $?; "
+      "$B/xenoprof export -f folded -o /dev/stdout ../s | grep -q busy; echo $?; "
+      "$B/xenoprof export -f folded -o /dev/stdout ../s >file; grep -q busy file; echo $?; "
       "$B/xenoprof flame -o /dev/null ../s; $B/xenoprof work ../s MiB=1; echo $?; ls -A; ls -A "
       "../s");
   EXPECT_TRUE(good);
