@@ -36,7 +36,7 @@ Result<std::filesystem::path> cache_folder() {
 }
 
 Result<std::filesystem::path> build_prefix() {
-  if (const auto prefix = from_environment("XENOPROF_PREFIX"); !prefix.empty())
+  if (auto prefix = from_environment("XENOPROF_PREFIX"); !prefix.empty())
     return prefix;
   std::error_code error;
   const auto program = std::filesystem::read_symlink("/proc/self/exe", error);

@@ -11,7 +11,7 @@ packages="
   libcli11-dev libfmt-dev nlohmann-json3-dev libtomlplusplus-dev protobuf-compiler libprotobuf-dev
   libelf-dev libdw-dev libbz2-dev liblzma-dev libcapstone-dev libiberty-dev libpfm4-dev libxen-dev
   libarchive-dev libncurses-dev zlib1g-dev libzstd-dev
-  libgtest-dev libgmock-dev libclang-rt-dev linux-perf
+  libgtest-dev libgmock-dev libclang-rt-dev linux-perf xz-utils
   node-d3-selection node-d3-hierarchy
   gcc-12 flex bison bc ca-certificates apt
 "

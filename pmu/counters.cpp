@@ -143,8 +143,8 @@ Totals Counters::slack(const Totals& now) const {
     // The addends share what is left between them. Each look takes its part of it away, so there
     // are few of them before the wrap.
     const uint64_t left = counter.wrap_at - count(counter, now);
-    const auto addends =
-        static_cast<uint64_t>(std::popcount(counter.sources) * std::popcount(counter.modes));
+    const auto addends = static_cast<uint64_t>(std::popcount(counter.sources)) *
+                         static_cast<uint64_t>(std::popcount(counter.modes));
     const uint64_t share = left / addends + (left % addends != 0);
     for_each_addend(counter.sources, counter.modes, [&](size_t source, size_t mode) {
       slack[source][mode] = std::min(slack[source][mode], share);

@@ -79,7 +79,7 @@ std::optional<SizeAndWays> size_and_ways(std::string_view text) {
   if (!ways) {
     return std::nullopt;
   }
-  return SizeAndWays{*size, *ways};
+  return SizeAndWays{*size, ways};
 }
 
 std::unexpected<std::string> refuse(std::string_view name, std::string_view value,

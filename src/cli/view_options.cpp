@@ -49,7 +49,7 @@ Result<std::vector<FilterTerm>> FilterOptions::terms() const {
   return terms;
 }
 
-SortOption::SortOption(std::vector<Column> columns) {
+SortOption::SortOption(const std::vector<Column>& columns) {
   for (const Column column : columns) {
     names_.emplace_back(to_string(column));
   }

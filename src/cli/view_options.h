@@ -50,7 +50,7 @@ class FilterOptions {
 // -s, --sort.
 class SortOption {
  public:
-  SortOption(std::vector<Column> columns);
+  explicit SortOption(const std::vector<Column>& columns);
   void add_to(CLI::App& command);
   std::vector<Column> columns() const;
 
@@ -71,7 +71,7 @@ class FormatOption {
 // Those of a view that is a table.
 class TableOptions {
  public:
-  explicit TableOptions(std::vector<Column> columns) : sort_(std::move(columns)) {}
+  explicit TableOptions(const std::vector<Column>& columns) : sort_(columns) {}
   void add_to(CLI::App& command) {
     filter_.add_to(command);
     sort_.add_to(command);

@@ -59,7 +59,7 @@ class Recorder::Impl {
  public:
   Impl(const RecorderOptions& options, std::optional<Tracepoint> tracepoint)
       : options_(options),
-        tracepoint_(std::move(tracepoint)),
+        tracepoint_(tracepoint),
         sample_time_(tracepoint_ ? offsetof(SampleHead, time) : kOwnTime),
         opener_(options_, tracepoint_ ? &*tracepoint_ : nullptr),
         builder_(options_.layout) {
@@ -597,9 +597,9 @@ Result<Recorder> Recorder::open(const RecorderOptions& options) {
     if (!found) {
       return std::unexpected(found.error());
     }
-    tracepoint = std::move(*found);
+    tracepoint = *found;
   }
-  auto impl = std::make_unique<Impl>(options, std::move(tracepoint));
+  auto impl = std::make_unique<Impl>(options, tracepoint);
   if (auto done = impl->open(); !done) {
     return std::unexpected(done.error());
   }

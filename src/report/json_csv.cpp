@@ -50,7 +50,7 @@ void add_numbers(const std::vector<std::uint64_t>& samples, std::vector<std::str
 }  // namespace
 
 std::string csv_field(std::string_view name) {
-  const std::string field = printable(name);
+  std::string field = printable(name);
   if (field.find_first_of(",\"") == std::string::npos) {
     return field;
   }

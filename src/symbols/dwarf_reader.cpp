@@ -62,13 +62,18 @@ std::uint64_t number_of(Dwarf_Die* die, unsigned attribute) {
   return dwarf_formudata(dwarf_attr(die, attribute, &found), &value) == 0 ? value : 0;
 }
 
+// For want of memory. This is a child process (child_process.h), whose parent goes on without it.
+[[noreturn]] void leave() {
+  ::_exit(1);
+}
+
 }  // namespace
 
 DwarfReader::DwarfReader(Elf* elf) : dwarf_(dwarf_begin_elf(elf, DWARF_C_READ, nullptr)) {
   if (dwarf_ == nullptr) {
     return;
   }
-  dwarf_new_oom_handler(dwarf_.get(), [] { ::_exit(1); });
+  dwarf_new_oom_handler(dwarf_.get(), leave);
   // Not by .debug_aranges: not every compiler writes it.
   Dwarf_CU* unit = nullptr;
   Dwarf_Die die;
@@ -149,10 +154,14 @@ DwarfReader::Unit& DwarfReader::read_unit(Dwarf_Die die) {
 
 const DwarfReader::Range* DwarfReader::find(const std::vector<Range>& ranges,
                                             std::uint64_t address) {
-  auto after =
+  const auto after =
       std::upper_bound(ranges.begin(), ranges.end(), address,
                        [](std::uint64_t value, const Range& range) { return value < range.start; });
-  return after == ranges.begin() || address >= (--after)->end ? nullptr : &*after;
+  if (after == ranges.begin()) {
+    return nullptr;
+  }
+  const Range& range = *std::prev(after);
+  return address < range.end ? &range : nullptr;
 }
 
 std::vector<SourceLine> DwarfReader::find(std::uint64_t address) {

@@ -190,10 +190,10 @@ const SymbolTable& Resolver::xen_symbols() {
 
 std::optional<std::int64_t> Resolver::kernel_offset(const std::vector<LocationId>& locations) {
   if (sources_.kernel_offset) {
-    return *sources_.kernel_offset;
+    return sources_.kernel_offset;
   }
   if (read_.kernel_offset) {
-    return *read_.kernel_offset;
+    return read_.kernel_offset;
   }
   std::vector<std::uint64_t> sampled;
   for (const LocationId id : locations) {

@@ -286,7 +286,7 @@ TEST(StockPerf, CountsTheSameByItsOwnNames) {
   // its pages do.
   auto full = machine.stat(events + "pmu_oracle pages 640 3000");
   auto empty = machine.stat(events + "pmu_oracle pages 640 0");
-  constexpr int64_t kSteps = 640 * 3000;
+  constexpr double kSteps = 640 * 3000;
   // perf prints some names without their modifier.
   for (const std::string event : {"dTLB-load-misses", "L1-dcache-load-misses", "branches:u"}) {
     EXPECT_NEAR(full[event] - empty[event], kSteps, kSteps / 1000) << event;

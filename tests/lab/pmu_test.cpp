@@ -71,8 +71,8 @@ TEST(EmulatedPmu, OneSampleForEachCount) {
             .status,
         0);
     const auto samples = machine().sh("perf script -i /tmp/data -F event | wc -l");
-    EXPECT_NEAR(std::atoll(samples.out.c_str()), static_cast<double>(kLoopInstructions / period), 1)
-        << period;
+    const auto whole = kLoopInstructions / period;
+    EXPECT_NEAR(std::atoll(samples.out.c_str()), whole, 1) << period;
   }
 }
 
@@ -95,7 +95,8 @@ TEST(EmulatedPmu, OneSampleForEachCountOnEveryVcpu) {
   ASSERT_EQ(vcpus.size(), 2u) << script.out.substr(0, 500) << script.err;
   for (const auto& [cpu, sums] : vcpus) {
     EXPECT_GE(sums.second, kLoopInstructions) << cpu;
-    EXPECT_NEAR(sums.first, static_cast<double>(sums.second / kPeriod), 1) << cpu;
+    const auto whole = sums.second / kPeriod;
+    EXPECT_NEAR(sums.first, whole, 1) << cpu;
   }
 }
 

@@ -55,8 +55,10 @@ std::string read_file(const std::string& path) {
   if (!file)
     die(path);
   std::array<char, 4096> bytes;
-  while (const auto n = std::fread(bytes.data(), 1, bytes.size(), file))
+  for (std::size_t n = bytes.size(); n == bytes.size();) {
+    n = std::fread(bytes.data(), 1, bytes.size(), file);
     text.append(bytes.data(), n);
+  }
   std::fclose(file);
   return text;
 }

@@ -64,7 +64,7 @@ Json diff_json(const Profile& base, const Profile& other, DiffOptions options = 
   return text ? Json::parse(*text) : Json();
 }
 
-std::string diff_text(const Profile& base, const Profile& other, DiffOptions options = {},
+std::string diff_text(const Profile& base, const Profile& other, const DiffOptions& options = {},
                       std::vector<double> work = {1, 1}) {
   const DiffInput inputs[] = {{.name = "base", .profile = &base, .work = work[0]},
                               {.name = "other", .profile = &other, .work = work[1]}};

@@ -25,7 +25,8 @@ struct Hit {
 };
 
 // A session in `cell`, as `number`th run, with `work` done in it.
-Run put_run(const fs::path& cell, int number, double work, Event event, std::vector<Hit> hits) {
+Run put_run(const fs::path& cell, int number, double work, Event event,
+            const std::vector<Hit>& hits) {
   Profile profile({event});
   EventCount counted{.count = event.count, .taken = 0, .lost = 0, .parts = {}};
   for (const Hit& hit : hits) {
