@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+
 #include "tests/unit/other_user.h"
 #include "tests/unit/temporary_folder.h"
 
