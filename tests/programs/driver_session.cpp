@@ -55,10 +55,8 @@ std::string read_file(const std::string& path) {
   if (!file)
     die(path);
   std::array<char, 4096> bytes;
-  for (std::size_t n = bytes.size(); n == bytes.size();) {
-    n = std::fread(bytes.data(), 1, bytes.size(), file);
-    text.append(bytes.data(), n);
-  }
+  while (std::feof(file) == 0 && std::ferror(file) == 0)
+    text.append(bytes.data(), std::fread(bytes.data(), 1, bytes.size(), file));
   std::fclose(file);
   return text;
 }
