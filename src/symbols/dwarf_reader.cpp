@@ -63,7 +63,7 @@ std::uint64_t number_of(Dwarf_Die* die, unsigned attribute) {
 }
 
 // For want of memory. This is a child process (child_process.h), whose parent goes on without it.
-[[noreturn]] void leave() {
+[[gnu::noreturn]] void leave() {
   ::_exit(1);
 }
 
