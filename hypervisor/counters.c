@@ -19,7 +19,8 @@ static bool encode_amd(const struct xph_counter *counter, uint64_t *select)
 /*
  * Models that are to join: AMD family 17h and later (six, at C001_0200h, stride 2), and Intel's
  * architectural counters, which also need their global control and status registers written, and
- * a VMX guest's privilege level read from the VMCS.
+ * a VMX guest's PC and privilege level read from the VMCS: sample.c takes every HVM guest for one
+ * of SVM.
  */
 static const struct counter_model models[] = {
 	{

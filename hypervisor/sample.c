@@ -37,8 +37,12 @@ static uint8_t mode_of_vmcb(const char *vmcb)
 	return XEN_FIELD(const uint8_t, vmcb, VMCB_CPL) == 3 ? XPH_USER : XPH_KERNEL;
 }
 
-static uint8_t mode_of_pv(const struct vcpu *vcpu)
+/* @regs: the guest's. A 32-bit PV kernel has ring 1. */
+static uint8_t mode_of_pv(const struct vcpu *vcpu, const struct cpu_user_regs *regs)
 {
+	if (domain_is_pv32(vcpu_domain(vcpu)))
+		return (XEN_FIELD(const uint16_t, regs, layout.regs_cs) & 3) == 1 ? XPH_KERNEL :
+										    XPH_USER;
 	return XEN_FIELD(const uint64_t, vcpu, layout.vcpu_flags) & XEN_TF_KERNEL_MODE ?
 		       XPH_KERNEL :
 		       XPH_USER;
@@ -64,7 +68,7 @@ static void add_guest(const struct vcpu *vcpu, const struct domain *domain,
 		if (vcpu_of_guest_regs() != vcpu)
 			return;
 		sample->guest_pc = regs_pc(guest_regs());
-		sample->guest_mode = mode_of_pv(vcpu);
+		sample->guest_mode = mode_of_pv(vcpu, guest_regs());
 	}
 	sample->flags |= XPH_SAMPLE_GUEST_PC;
 }
@@ -89,7 +93,7 @@ void sample_here(const struct cpu_user_regs *regs, struct xph_sample *sample)
 	/* Xen moves the registers of an NMI that struck a PV guest there (entry.S), as any trap's.
 	 */
 	if (regs == guest_regs() && !hvm) {
-		sample->mode = mode_of_pv(vcpu);
+		sample->mode = mode_of_pv(vcpu, regs);
 		return;
 	}
 	if (hvm && sample->pc == after_stgi) {

@@ -5,8 +5,10 @@
 #include "tick.h"
 
 /*
- * The lock's holder writes; state is also read, and alone decides, where a domain arms: ARM writes
- * its slot's state and then looks at this one, START writes this one and then looks at the slots'.
+ * The lock's holder writes. state is also read by a domain that arms, which does not have the lock:
+ * it looks at state before it clears its rings, and says that it is armed afterwards. START says
+ * that it starts before it looks at who has armed. So no CPU samples into a ring that is being
+ * cleared.
  */
 static struct {
 	uint8_t locked;
@@ -217,7 +219,7 @@ static long choose(const struct xph_counters *counters, struct sampling *chosen)
 		chosen->period[i] = counter->period;
 	}
 	/* Windows of 10 ms. */
-	chosen->window = (uint64_t)cpu_khz * 10;
+	chosen->window = (uint64_t)(cpu_khz ? cpu_khz : 1000000) * 10;
 	chosen->window_nmis = rate / 100;
 	return 0;
 }
@@ -288,6 +290,23 @@ bool session_tick_runs(void)
 	return false;
 }
 
+/* On failure nothing runs. */
+static long run(uint64_t lease)
+{
+	long error = tick_begin();
+
+	if (error)
+		return error;
+	session.ticking = 1;
+	session.lease = lease;
+	error = cpus_start();
+	if (error)
+		stop();
+	else
+		set_state(SESSION_RUNNING);
+	return error;
+}
+
 long session_start(const struct xph_start *start)
 {
 	long error = enter(start->session);
@@ -301,20 +320,14 @@ long session_start(const struct xph_start *start)
 		error = -XEN_EINVAL;
 	else if (session_refusal())
 		error = -XEN_EBUSY;
-	if (!error)
-		error = all_armed();
 	if (!error) {
 		stop();
-		session.lease = (uint64_t)start->lease * 1000000;
-		set_state(SESSION_RUNNING);
-		error = tick_begin();
-		session.ticking = !error;
+		set_state(SESSION_STARTING);
+		error = all_armed();
 		if (!error)
-			error = cpus_start();
-		if (error) {
+			error = run((uint64_t)start->lease * 1000000);
+		if (error)
 			set_state(SESSION_READY);
-			stop();
-		}
 	}
 	unlock();
 	return error;
@@ -367,13 +380,16 @@ long session_arm(void)
 {
 	long error = 0;
 	struct slot *slot = enter_slot(&error);
-	uint8_t before;
+	uint8_t before, state;
 
 	if (!slot)
 		return error;
 	before = slot->state;
-	if (before == SLOT_ARMED || session.state == SESSION_RUNNING) {
+	state = __atomic_load_n(&session.state, __ATOMIC_SEQ_CST);
+	if (before == SLOT_ARMED || state == SESSION_RUNNING) {
 		error = -XEN_EBUSY;
+	} else if (state == SESSION_STARTING) {
+		error = -XEN_EAGAIN;
 	} else {
 		slot_reset(slot);
 		__atomic_store_n(&slot->state, SLOT_ARMED, __ATOMIC_SEQ_CST);

@@ -21,7 +21,8 @@ enum session_state {
 	SESSION_CLAIMED,
 	SESSION_LISTED,
 	SESSION_READY,
-	SESSION_RUNNING
+	SESSION_STARTING, /* inside START alone */
+	SESSION_RUNNING,
 };
 
 /* The initiator's, with copies of what the caller passed. */

@@ -13,7 +13,9 @@
 #include <memory>
 #include <random>
 #include <set>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 extern "C" {
@@ -28,6 +30,7 @@ extern "C" {
 struct cpu_user_regs {
   std::uint64_t flags;
   std::uint64_t pc;
+  std::uint16_t cs;
 };
 
 struct vcpu {
@@ -104,6 +107,7 @@ struct World {
   int reserved = 0;
   int reverted = 0;
   std::set<std::uint32_t> missing_msrs;
+  std::function<void()> at_allocation;  // what another CPU does meanwhile
 };
 
 World* world = nullptr;
@@ -185,6 +189,9 @@ void* ioremap(std::uint64_t, std::size_t) {
 }
 void vunmap(const void*) {}
 void* _xzalloc(unsigned long size, unsigned long alignment) {
+  if (world->at_allocation) {
+    std::exchange(world->at_allocation, nullptr)();
+  }
   if (world->allocations_until_failure == 0) {
     return nullptr;
   }
@@ -312,6 +319,7 @@ class HypervisorPayload : public ::testing::Test {
     layout.cpu_info_vcpu = offsetof(CpuInfo, current);
     layout.cpu_info_per_cpu = offsetof(CpuInfo, per_cpu);
     layout.regs_rip = offsetof(cpu_user_regs, pc);
+    layout.regs_cs = offsetof(cpu_user_regs, cs);
     layout.regs_rflags = offsetof(cpu_user_regs, flags);
     layout.vcpu_domain = offsetof(vcpu, owner);
     layout.vcpu_id = offsetof(vcpu, id);
@@ -590,6 +598,20 @@ TEST_F(HypervisorPayload, StartsOnlyWhenEveryActiveDomainHasArmed) {
   EXPECT_EQ(start(), -11) << "one has left";
 }
 
+// Else its rings would be cleared while the CPUs begin to fill them.
+TEST_F(HypervisorPayload, NobodyArmsAnewWhileTheSessionStarts) {
+  prepare({0, 1});
+  ASSERT_EQ(call(dom0, XPH_ARM), 0);
+  ASSERT_EQ(call(web, XPH_ARM), 0);
+  long result = 0;
+  world_.at_allocation = [&] {
+    EXPECT_EQ(call(web, XPH_DISARM), 0);
+    result = call(web, XPH_ARM);
+  };
+  EXPECT_EQ(start(), 0);
+  EXPECT_EQ(result, -11);
+}
+
 TEST_F(HypervisorPayload, StepsOutOfOrderAreRefused) {
   EXPECT_EQ(start(), -116);
   claim();
@@ -639,6 +661,21 @@ TEST_F(HypervisorPayload, SamplesGoToTheDomainAndVcpuThatTheyHit) {
   EXPECT_EQ(passive[0].pc, 0x3000u);
   EXPECT_EQ(totals(XPH_DOMAIN_OTHERS).counter[0].taken[XPH_HYPERVISOR], 1u);
   EXPECT_EQ(totals(XPH_DOMAIN_IDLE).counter[0].taken[XPH_HYPERVISOR], 1u);
+}
+
+TEST_F(HypervisorPayload, A32BitPvDomainIsSampledPassivelyByItsRings) {
+  db.xen.is_32bit = 1;
+  prepare({}, {2});
+  ASSERT_EQ(start(), 0);
+  run(0, db, 0);
+  world_.cpu[0].info().guest.cs = 0xe019;
+  ASSERT_TRUE(count_in_guest(0, 100'000, 0x3000));
+  world_.cpu[0].info().guest.cs = 0xe02b;
+  ASSERT_TRUE(count_in_guest(0, 100'000, 0x3000, true));
+  const auto samples = read(dom0, 0, 2);
+  ASSERT_EQ(samples.size(), 2u);
+  EXPECT_EQ(samples[0].mode, XPH_KERNEL);
+  EXPECT_EQ(samples[1].mode, XPH_USER);
 }
 
 TEST_F(HypervisorPayload, SvmGuestsAreFoundBehindStgi) {
